@@ -1,0 +1,68 @@
+//! One child process: ended by its own id, reaped, and never left behind by a test that panics.
+
+use std::process::{Child, ExitStatus};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait;
+
+/// A running child. Dropping it kills and reaps it.
+#[derive(Debug)]
+pub(crate) struct OwnedChild {
+    child: Child,
+}
+
+impl OwnedChild {
+    pub(crate) fn new(child: Child) -> Self {
+        Self { child }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal. A child that has ended already is not an error: it may have beaten us to it. Its id cannot
+    /// belong to a stranger, because it is reaped only here.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        if self.exit_status().is_some() {
+            return;
+        }
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid
+            && let Err(error) = kill_process(pid, signal)
+        {
+            eprintln!("signal {signal:?} to {pid:?} was not delivered: {error}");
+        }
+    }
+
+    /// How the child ended, or `None` while it runs.
+    pub(crate) fn exit_status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// `kill -9`, and wait until it is gone.
+    pub(crate) fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        if let Err(error) = self.child.wait() {
+            eprintln!("child {} could not be awaited: {error}", self.child.id());
+        }
+    }
+
+    /// Sends `signal` and waits for the end; after `patience` the child is killed and `None` comes back.
+    pub(crate) fn end(&mut self, signal: Signal, patience: Duration) -> Option<ExitStatus> {
+        self.signal(signal);
+        let ended = wait::blocking_try(patience, || self.exit_status().is_some());
+        if !ended {
+            self.kill();
+            return None;
+        }
+        self.exit_status()
+    }
+}
+
+impl Drop for OwnedChild {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
