@@ -1,0 +1,112 @@
+//! The owner's side of routing: takes command requests from the bus, asks the local host, answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hubbub_bus::{Bus, Delivery, SubscribeError, Subject, SubjectPattern};
+use hubbub_domain::ids::Incarnation;
+use hubbub_wire::bus::{CommandRequest, HeadBroadcast, OwnerReply};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::port::LocalConversations;
+use crate::view::OwnersView;
+
+/// Requests from other nodes in work at once; more are answered `Busy`. Twice what the lanes of one node can have in flight.
+pub const REMOTE_COMMANDS_MAX: usize = 8_192;
+/// Deliveries that may wait to be looked at before the bus drops them (the sender then times out and asks again).
+const COMMAND_QUEUE: usize = 16_384;
+/// Head broadcasts that may wait; each is replaced by the next second's.
+const HEAD_QUEUE: usize = 256;
+/// What a sender is told to wait when this node is full.
+const BUSY_RETRY_AFTER_MS: u32 = 250;
+
+/// Serves `hub.cmd.<me>` until cancelled. Requests run side by side; a sender that needs two in order sends the second after the answer
+/// to the first.
+///
+/// # Errors
+/// When the bus does not take the subscription.
+pub async fn serve_commands(
+    me: Incarnation,
+    bus: Arc<dyn Bus>,
+    local: Arc<dyn LocalConversations>,
+    tasks: &TaskTracker,
+    cancel: CancellationToken,
+) -> Result<(), SubscribeError> {
+    let mut requests = bus.subscribe(SubjectPattern::One(Subject::Command(me)), COMMAND_QUEUE).await?;
+    let permits = Arc::new(Semaphore::new(REMOTE_COMMANDS_MAX));
+    let workers = tasks.clone();
+    tasks.spawn(async move {
+        loop {
+            let delivery = tokio::select! {
+                () = cancel.cancelled() => break,
+                delivery = requests.next() => delivery,
+            };
+            let Some(delivery) = delivery else { break };
+            let permit = Arc::clone(&permits).try_acquire_owned().ok();
+            let (bus, local) = (Arc::clone(&bus), Arc::clone(&local));
+            workers.spawn(async move {
+                let full = permit.is_none();
+                answer(&*bus, &*local, delivery, full).await;
+                drop(permit);
+            });
+        }
+    });
+    Ok(())
+}
+
+async fn answer(bus: &dyn Bus, local: &dyn LocalConversations, delivery: Delivery, full: bool) {
+    let Some(to) = delivery.reply else { return };
+    let reply = match CommandRequest::decode(&delivery.payload) {
+        Err(error) => {
+            // A newer node may say what this one cannot read; it was certainly not handled.
+            tracing::warn!(%error, "decode command request");
+            OwnerReply::Unavailable { retry_after_ms: BUSY_RETRY_AFTER_MS }
+        }
+        Ok(_) if full => OwnerReply::Busy { retry_after_ms: BUSY_RETRY_AFTER_MS },
+        Ok(request) => {
+            let patience = Duration::from_millis(u64::from(request.remaining_ms));
+            // The sender has stopped waiting then; the command itself goes on and its definite answer waits for the repetition.
+            match tokio::time::timeout(patience, local.handle(request, delivery.trace)).await {
+                Ok(reply) => reply,
+                Err(_elapsed) => return,
+            }
+        }
+    };
+    if let Err(error) = bus.reply(to, reply.encode()).await {
+        // The sender times out, which means unknown, and asks again with the same id.
+        tracing::debug!(%error, "answer command request");
+    }
+}
+
+/// Learns owners from head broadcasts until cancelled.
+///
+/// # Errors
+/// When the bus does not take the subscription.
+pub async fn follow_heads(
+    bus: Arc<dyn Bus>,
+    view: Arc<OwnersView>,
+    tasks: &TaskTracker,
+    cancel: CancellationToken,
+) -> Result<(), SubscribeError> {
+    let mut heads = bus.subscribe(SubjectPattern::One(Subject::Heads), HEAD_QUEUE).await?;
+    tasks.spawn(async move {
+        loop {
+            let delivery = tokio::select! {
+                () = cancel.cancelled() => break,
+                delivery = heads.next() => delivery,
+            };
+            let Some(delivery) = delivery else { break };
+            match HeadBroadcast::decode(&delivery.payload) {
+                Ok(broadcast) => {
+                    for head in broadcast.heads {
+                        view.learn(head.partition, head.epoch, Some(broadcast.incarnation));
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "decode head broadcast"),
+            }
+        }
+    });
+    Ok(())
+}
