@@ -5,6 +5,8 @@
 //!
 //! Never: an exception without its reason beside it.
 
+#![expect(clippy::expect_used, reason = "helpers of a test stop the test")]
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,7 +19,7 @@ const FILE_LINES_MAX: usize = 700;
 const ARROWS: [(&str, &[&str]); 14] = [
     ("domain", &[]),
     ("wire", &["domain"]),
-    ("telemetry", &[]),
+    ("telemetry", &["domain"]), // for the type of a point in time
     ("event-log", &["domain", "wire", "telemetry"]),
     ("bus", &["domain", "wire", "telemetry"]),
     (

@@ -1,0 +1,45 @@
+//! Cargo commands in this workspace.
+
+use std::process::Command;
+
+use crate::workspace;
+
+/// The cargo that runs us (the toolchain of `rust-toolchain.toml`), in the root of the workspace.
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
+    let program = hubbub_testkit::settings::read("CARGO").unwrap_or_else(|| "cargo".to_owned());
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(workspace::root());
+    command
+}
+
+/// `cargo fmt --check` over our own crates.
+pub(crate) fn fmt_check() -> Command {
+    cargo(&["fmt", "--all", "--check"])
+}
+
+/// Clippy over everything, where a warning is an error.
+pub(crate) fn clippy() -> Command {
+    cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "--deny",
+        "warnings",
+    ])
+}
+
+/// Licences, layers and sources of the dependency graph, where cargo-deny is installed; it is not installed by itself
+/// because building it takes longer than everything else together.
+pub(crate) fn deny() -> Option<Command> {
+    let installed = Command::new("cargo-deny")
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success());
+    installed.then(|| cargo(&["deny", "--offline", "check", "licenses", "bans", "sources"]))
+}
+
+/// The server's development build.
+pub(crate) fn build_server() -> Command {
+    cargo(&["build", "--package", "hubbub"])
+}
