@@ -8,6 +8,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::wait;
 
 /// A running child. Dropping it kills and reaps it.
+///
+/// It stays in our process group: Ctrl-C in a terminal, which ends a test without dropping anything, reaches it too.
 #[derive(Debug)]
 pub(crate) struct OwnedChild {
     child: Child,

@@ -124,10 +124,9 @@ impl Runner {
             };
             match event {
                 Event::Exited(status) => {
-                    if self.interrupted {
-                        // Grandchildren may have ignored the polite signal.
-                        signal_group(group, Signal::KILL);
-                    }
+                    // What is left of the group has lost its parent: a server whose test was aborted, or a grandchild
+                    // that ignored the polite signal.
+                    signal_group(group, Signal::KILL);
                     return Ok(status?);
                 }
                 Event::Interrupt => {
@@ -163,6 +162,26 @@ mod tests {
         runner
             .run(&mut Command::new("/no/such/program"))
             .expect_err("is not there");
+    }
+
+    #[test]
+    fn what_a_command_leaves_behind_is_ended_with_it() {
+        let mut runner = Runner::new().expect("starts");
+        let file = std::env::temp_dir().join(format!("xtask-orphan-{}", std::process::id()));
+        let script = format!("sleep 600 & echo $! > {}", file.display());
+        assert!(runner.run(&mut shell(&script)).expect("runs").success());
+        let orphan = std::fs::read_to_string(&file).expect("was written");
+        std::fs::remove_file(&file).expect("was there");
+        let orphan = Pid::from_raw(orphan.trim().parse().expect("is an id")).expect("is not 0");
+        hubbub_testkit::wait::blocking_until(
+            hubbub_testkit::wait::DEADLINE,
+            "the orphan's end",
+            || {
+                let stat = std::fs::read_to_string(format!("/proc/{}/stat", orphan.as_raw_pid()));
+                // Gone, or dead and not yet reaped by whoever inherits orphans here.
+                stat.map_or(true, |stat| stat.contains(") Z "))
+            },
+        );
     }
 
     #[test]

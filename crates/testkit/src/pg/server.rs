@@ -181,8 +181,6 @@ impl PgServer {
             .arg(self.directory.path())
             .stdout(log.try_clone()?)
             .stderr(log)
-            // A group of its own: Ctrl-C in the terminal is for the test, which ends the server after its clients.
-            .process_group(0)
             .spawn()
             .context("start postgres")?;
         let mut child = OwnedChild::new(child);
