@@ -1,0 +1,164 @@
+//! The suite on every implementation, and what only a real server can do to its clients.
+
+use hubbub_testkit::nats::NatsServer;
+use hubbub_testkit::{proxy::TcpProxy, wait};
+
+use super::*;
+use crate::memory::MemoryBus;
+use crate::nats::{ConnectError, NatsBus, NatsOptions};
+
+macro_rules! on_every_bus {
+    ($($case:ident),* $(,)?) => {
+        mod in_process {
+            $(
+                #[tokio::test]
+                async fn $case() {
+                    let bus = std::sync::Arc::new(super::MemoryBus::new());
+                    super::super::$case(super::Pair { here: bus.clone(), there: bus }).await;
+                }
+            )*
+        }
+
+        mod over_nats {
+            $(
+                #[tokio::test]
+                async fn $case() {
+                    let Some(server) = super::NatsServer::start() else { return };
+                    let pair = super::Pair {
+                        here: super::node(&server.url(), "here").await,
+                        there: super::node(&server.url(), "there").await,
+                    };
+                    super::super::$case(pair).await;
+                }
+            )*
+        }
+    };
+}
+
+on_every_bus!(
+    messages_of_one_publisher_on_one_subject_arrive_in_order,
+    a_pattern_hears_its_kind_on_every_partition_and_nothing_else,
+    every_listener_hears_a_message_its_sender_included,
+    a_request_is_answered_and_carries_its_trace,
+    a_message_carries_its_trace_or_none,
+    a_request_without_listener_says_so_before_its_deadline,
+    an_unanswered_request_times_out_and_its_late_answer_is_lost,
+    a_full_queue_drops_and_counts,
+    a_dropped_subscription_listens_no_more,
+    the_largest_payload_arrives_and_a_larger_one_is_refused,
+    a_flush_returns_when_everything_has_left,
+);
+
+async fn node(url: &str, name: &str) -> Arc<dyn Bus> {
+    let bus = NatsBus::connect(NatsOptions::new(url, name)).await;
+    let bus = bus.expect("the server runs");
+    assert_eq!(*bus.status().borrow(), BusStatus::Up, "up when connected");
+    Arc::new(bus)
+}
+
+async fn becomes(status: &mut tokio::sync::watch::Receiver<BusStatus>, wanted: BusStatus) {
+    let changed = timeout(wait::DEADLINE, status.wait_for(|now| *now == wanted)).await;
+    assert!(matches!(changed, Ok(Ok(_))), "waited for {wanted:?}");
+}
+
+#[tokio::test]
+async fn a_restarted_server_is_seen_as_down_and_up_and_subscriptions_live_again() {
+    let Some(mut server) = NatsServer::start() else {
+        return;
+    };
+    let bus = node(&server.url(), "survivor").await;
+    let mut heard = listen(&bus, SubjectPattern::AllEvents, 16).await;
+    let mut status = bus.status();
+    publish(&bus, events(1), 1).await;
+    assert_eq!(number(&next(&mut heard).await.payload), 1);
+
+    server.kill();
+    becomes(&mut status, BusStatus::Down).await;
+    let lost = bus
+        .publish(events(1), Bytes::from_static(b"lost"), None)
+        .await;
+    assert!(
+        matches!(lost, Err(PublishError::Unavailable(_))),
+        "{lost:?}"
+    );
+    let asked = bus
+        .request(commands(), Bytes::from_static(b"?"), DEADLINE, None)
+        .await;
+    assert!(matches!(asked, Err(RequestError::NotSent(_))), "{asked:?}");
+    assert!(bus.flush().await.is_err());
+
+    server.restart();
+    becomes(&mut status, BusStatus::Up).await;
+    publish(&bus, events(1), 2).await;
+    assert_eq!(
+        number(&next(&mut heard).await.payload),
+        2,
+        "nothing that was refused arrives later"
+    );
+    let asked = bus
+        .request(commands(), Bytes::from_static(b"?"), DEADLINE, None)
+        .await;
+    assert!(
+        matches!(asked, Err(RequestError::NoResponder)),
+        "answers arrive again: {asked:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_bus_that_may_begin_without_server_comes_up_with_it() {
+    let Some(mut server) = NatsServer::start() else {
+        return;
+    };
+    let url = server.url();
+    server.kill();
+    let eager = NatsBus::connect(NatsOptions::new(&*url, "eager")).await;
+    assert!(
+        matches!(eager, Err(ConnectError::Unreachable(_))),
+        "{eager:?}"
+    );
+    let patient = NatsBus::connect(NatsOptions {
+        wait_for_server: true,
+        ..NatsOptions::new(url, "patient")
+    });
+    let patient = patient.await.expect("begins without a server");
+    let mut status = patient.status();
+    assert_eq!(*status.borrow(), BusStatus::Down);
+    server.restart();
+    becomes(&mut status, BusStatus::Up).await;
+    let bus: Arc<dyn Bus> = Arc::new(patient);
+    let mut heard = listen(&bus, SubjectPattern::AllEvents, 16).await;
+    publish(&bus, events(1), 1).await;
+    assert_eq!(number(&next(&mut heard).await.payload), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_was_sent_is_open_when_the_line_is_cut() {
+    let Some(server) = NatsServer::start() else {
+        return;
+    };
+    let proxy = TcpProxy::start(server.address()).await.expect("starts");
+    let asker = node(&proxy.url_through(&server.url()), "asker").await;
+    let answerer = node(&server.url(), "answerer").await;
+    let mut questions = listen(&answerer, SubjectPattern::One(commands()), 16).await;
+    let asking = asker.request(
+        commands(),
+        Bytes::from_static(b"?"),
+        Duration::from_secs(2),
+        None,
+    );
+    let cutting = async {
+        let question = next(&mut questions).await;
+        proxy.refuse_new();
+        proxy.cut();
+        question
+    };
+    let (answer, question) = tokio::join!(asking, cutting);
+    assert_eq!(question.payload, "?", "it was handled");
+    assert!(matches!(answer, Err(RequestError::TimedOut)), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_url_that_cannot_be_read_is_a_mistake_in_the_settings() {
+    let bus = NatsBus::connect(NatsOptions::new("nats://:not a url:", "n")).await;
+    assert!(matches!(bus, Err(ConnectError::BadUrl(_))), "{bus:?}");
+}
