@@ -36,7 +36,7 @@ pub(crate) fn deny() -> Option<Command> {
         .arg("--version")
         .output()
         .is_ok_and(|output| output.status.success());
-    installed.then(|| cargo(&["deny", "--offline", "check", "licenses", "bans", "sources"]))
+    installed.then(|| cargo(&["deny", "check", "licenses", "bans", "sources"]))
 }
 
 /// The server's development build.
