@@ -10,7 +10,12 @@
 //! Never: actix, axum, SQL text; a decision by this machine's clock about who is alive.
 //!
 //! Start reading at [`port`], then [`ownership`] (the pure core), then [`router`].
-#![deny(clippy::wildcard_enum_match_arm, clippy::iter_over_hash_type, clippy::indexing_slicing, clippy::as_conversions)]
+#![deny(
+    clippy::wildcard_enum_match_arm,
+    clippy::iter_over_hash_type,
+    clippy::indexing_slicing,
+    clippy::as_conversions
+)]
 
 pub mod node;
 pub mod ownership;

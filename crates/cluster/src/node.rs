@@ -72,12 +72,29 @@ impl ClusterNode {
     ) -> Result<Self, StoreError> {
         store.register(&options.registration).await?;
         let partitions: PartitionCount = view.partitions();
-        let core = OwnershipCore::new(options.registration.incarnation, partitions, options.ownership);
-        Ok(Self { options, store, host, bus, view, core, serving: BTreeMap::new(), in_doubt: BTreeMap::new() })
+        let core = OwnershipCore::new(
+            options.registration.incarnation,
+            partitions,
+            options.ownership,
+        );
+        Ok(Self {
+            options,
+            store,
+            host,
+            bus,
+            view,
+            core,
+            serving: BTreeMap::new(),
+            in_doubt: BTreeMap::new(),
+        })
     }
 
     /// Runs until `cancel` (then hands over) or a fatal finding.
-    pub async fn run(mut self, mut events: mpsc::Receiver<HostEvent>, cancel: CancellationToken) -> Fate {
+    pub async fn run(
+        mut self,
+        mut events: mpsc::Receiver<HostEvent>,
+        cancel: CancellationToken,
+    ) -> Fate {
         let mut ticks = interval(self.options.heartbeat);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let started = Instant::now();
@@ -148,7 +165,11 @@ impl ClusterNode {
     async fn look(&self, now_ms: u64) -> Result<Observation, StoreError> {
         let nodes = self.store.nodes().await?;
         let partitions = self.store.partitions().await?;
-        Ok(Observation { now_ms, nodes, partitions })
+        Ok(Observation {
+            now_ms,
+            nodes,
+            partitions,
+        })
     }
 
     async fn act(&mut self, action: Action) {
@@ -156,7 +177,11 @@ impl ClusterNode {
             Action::BecomeActive => {
                 let nats_ok = *self.bus.status().borrow() == BusStatus::Up;
                 // The next beat says it again if this one is lost.
-                if let Err(error) = self.store.heartbeat(self.me(), NodeState::Active, nats_ok).await {
+                if let Err(error) = self
+                    .store
+                    .heartbeat(self.me(), NodeState::Active, nats_ok)
+                    .await
+                {
                     tracing::warn!(%error, "announce active state");
                 }
                 tracing::info!(incarnation = %self.me(), "node is active");
@@ -170,7 +195,11 @@ impl ClusterNode {
             Action::HandOver(partitions) => self.hand_over(partitions).await,
             Action::Claim(claims) => {
                 for part in claims.chunks(ACQUIRE_PARTITIONS_MAX) {
-                    let reason = if part.iter().any(|claim| claim.expected_owner.is_some()) { "takeover" } else { "claim" };
+                    let reason = if part.iter().any(|claim| claim.expected_owner.is_some()) {
+                        "takeover"
+                    } else {
+                        "claim"
+                    };
                     self.acquire(part, reason).await;
                 }
             }
@@ -195,14 +224,19 @@ impl ClusterNode {
     async fn begin_serving(&mut self, taken: Acquired) {
         self.in_doubt.remove(&taken.partition);
         self.serving.insert(taken.partition, taken.epoch);
-        self.host.serve(taken.partition, taken.epoch, taken.head).await;
-        self.view.learn(taken.partition, taken.epoch, Some(self.me()));
+        self.host
+            .serve(taken.partition, taken.epoch, taken.head)
+            .await;
+        self.view
+            .learn(taken.partition, taken.epoch, Some(self.me()));
     }
 
     async fn hand_over(&mut self, partitions: Vec<(PartitionId, Epoch)>) {
         let count = partitions.len();
         let drained = futures_util::future::join_all(
-            partitions.iter().map(|(partition, _)| self.host.drain(*partition, DRAIN_PATIENCE)),
+            partitions
+                .iter()
+                .map(|(partition, _)| self.host.drain(*partition, DRAIN_PATIENCE)),
         )
         .await;
         for ((partition, _), clean) in partitions.iter().zip(drained) {
@@ -230,7 +264,11 @@ impl ClusterNode {
     /// `true` when the finding is fatal.
     async fn host_event(&mut self, event: HostEvent) -> bool {
         // A signal of an epoch that this node has already left behind is history.
-        if self.serving.get(&event.partition).is_some_and(|epoch| *epoch != event.epoch) {
+        if self
+            .serving
+            .get(&event.partition)
+            .is_some_and(|epoch| *epoch != event.epoch)
+        {
             return false;
         }
         match event.signal {
@@ -261,7 +299,11 @@ impl ClusterNode {
         let claims: Vec<Claim> = self
             .in_doubt
             .iter()
-            .map(|(partition, epoch)| Claim { partition: *partition, expected_owner: Some(me), expected_epoch: *epoch })
+            .map(|(partition, epoch)| Claim {
+                partition: *partition,
+                expected_owner: Some(me),
+                expected_epoch: *epoch,
+            })
             .collect();
         for part in claims.chunks(ACQUIRE_PARTITIONS_MAX) {
             match self.store.acquire(me, part, "in_doubt").await {
@@ -289,10 +331,18 @@ impl ClusterNode {
     async fn hand_over_everything(&mut self) {
         self.core.begin_draining();
         let nats_ok = *self.bus.status().borrow() == BusStatus::Up;
-        if let Err(error) = self.store.heartbeat(self.me(), NodeState::Draining, nats_ok).await {
+        if let Err(error) = self
+            .store
+            .heartbeat(self.me(), NodeState::Draining, nats_ok)
+            .await
+        {
             tracing::warn!(%error, "announce draining");
         }
-        let owned: Vec<(PartitionId, Epoch)> = self.serving.iter().map(|(partition, epoch)| (*partition, *epoch)).collect();
+        let owned: Vec<(PartitionId, Epoch)> = self
+            .serving
+            .iter()
+            .map(|(partition, epoch)| (*partition, *epoch))
+            .collect();
         if !owned.is_empty() {
             self.hand_over(owned).await;
         }

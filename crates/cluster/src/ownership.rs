@@ -32,7 +32,10 @@ pub struct OwnershipSettings {
 
 impl Default for OwnershipSettings {
     fn default() -> Self {
-        Self { join_delay_ms: 15_000, rebalance_percent: 2 }
+        Self {
+            join_delay_ms: 15_000,
+            rebalance_percent: 2,
+        }
     }
 }
 
@@ -106,7 +109,11 @@ impl OwnershipCore {
     }
 
     /// Looks and says what to do. `serving` is what the host serves at this moment.
-    pub fn step(&mut self, seen: &Observation, serving: &BTreeMap<PartitionId, Epoch>) -> Vec<Action> {
+    pub fn step(
+        &mut self,
+        seen: &Observation,
+        serving: &BTreeMap<PartitionId, Epoch>,
+    ) -> Vec<Action> {
         let steady_since = *self.steady_since_ms.get_or_insert(seen.now_ms);
         let steady_ms = seen.now_ms.saturating_sub(steady_since);
         let mut actions = Vec::new();
@@ -114,7 +121,11 @@ impl OwnershipCore {
         let lost: Vec<PartitionId> = seen
             .partitions
             .iter()
-            .filter(|row| serving.get(&row.partition).is_some_and(|epoch| row.epoch > *epoch))
+            .filter(|row| {
+                serving
+                    .get(&row.partition)
+                    .is_some_and(|epoch| row.epoch > *epoch)
+            })
             .map(|row| row.partition)
             .collect();
         if !lost.is_empty() {
@@ -125,7 +136,9 @@ impl OwnershipCore {
             .nodes
             .iter()
             .any(|node| node.incarnation != self.me && node.is_alive() && takes_part(node.state));
-        if self.state == NodeState::Joining && (!others_active || steady_ms >= self.settings.join_delay_ms) {
+        if self.state == NodeState::Joining
+            && (!others_active || steady_ms >= self.settings.join_delay_ms)
+        {
             self.state = NodeState::Active;
             actions.push(Action::BecomeActive);
         }
@@ -137,12 +150,18 @@ impl OwnershipCore {
         let members: Vec<&NodeRow> = seen
             .nodes
             .iter()
-            .filter(|node| node.incarnation == self.me || (node.is_alive() && takes_part(node.state)))
+            .filter(|node| {
+                node.incarnation == self.me || (node.is_alive() && takes_part(node.state))
+            })
             .collect();
         let names: Vec<&str> = members.iter().map(|node| node.node_id.as_str()).collect();
         let homes = place(&names, self.partitions);
-        let alive: BTreeSet<Incarnation> =
-            seen.nodes.iter().filter(|node| node.is_alive()).map(|node| node.incarnation).collect();
+        let alive: BTreeSet<Incarnation> = seen
+            .nodes
+            .iter()
+            .filter(|node| node.is_alive())
+            .map(|node| node.incarnation)
+            .collect();
 
         let claims = self.claims(seen, &members, &names, &homes, &alive, steady_ms);
         let hand_over = self.hand_over(seen, &members, &homes, serving);
@@ -168,7 +187,9 @@ impl OwnershipCore {
         let mut orphans = BTreeMap::new();
         let mut claims = Vec::new();
         for row in &seen.partitions {
-            let owned = row.owner.is_some_and(|owner| owner != self.me && alive.contains(&owner));
+            let owned = row
+                .owner
+                .is_some_and(|owner| owner != self.me && alive.contains(&owner));
             // An own row that the host does not serve is in doubt or was never served: acquiring it anew is always right,
             // and the in-doubt path does it; here only rows without a live owner are looked at.
             if owned || row.owner == Some(self.me) {
@@ -183,7 +204,11 @@ impl OwnershipCore {
             }
             let rank = self.rank(members, names, homes, row.partition);
             if rank.is_some_and(|rank| rank <= steps) {
-                claims.push(Claim { partition: row.partition, expected_owner: row.owner, expected_epoch: row.epoch });
+                claims.push(Claim {
+                    partition: row.partition,
+                    expected_owner: row.owner,
+                    expected_epoch: row.epoch,
+                });
             }
         }
         self.orphan_steps = orphans;
@@ -198,7 +223,11 @@ impl OwnershipCore {
         homes: &BTreeMap<PartitionId, usize>,
         partition: PartitionId,
     ) -> Option<u32> {
-        let is_me = |index: &usize| members.get(*index).is_some_and(|node| node.incarnation == self.me);
+        let is_me = |index: &usize| {
+            members
+                .get(*index)
+                .is_some_and(|node| node.incarnation == self.me)
+        };
         if homes.get(&partition).is_some_and(is_me) {
             return Some(0);
         }
@@ -224,11 +253,17 @@ impl OwnershipCore {
         let percent = |percent: u32| (count.saturating_mul(percent) / 100).max(1);
         let mut moves = Vec::new();
         for (partition, epoch) in serving {
-            let Some(home) = homes.get(partition).and_then(|index| members.get(*index)) else { continue };
+            let Some(home) = homes.get(partition).and_then(|index| members.get(*index)) else {
+                continue;
+            };
             if home.incarnation == self.me || home.state != NodeState::Active {
                 continue;
             }
-            let owned_there = seen.partitions.iter().filter(|row| row.owner == Some(home.incarnation)).count();
+            let owned_there = seen
+                .partitions
+                .iter()
+                .filter(|row| row.owner == Some(home.incarnation))
+                .count();
             let starved = u32::try_from(owned_there).unwrap_or(u32::MAX) < share / 2;
             let budget = percent(if starved {
                 REBALANCE_STARVED_PERCENT.max(self.settings.rebalance_percent)
@@ -256,7 +291,10 @@ fn takes_part(state: NodeState) -> bool {
 /// There is no owner, or it stopped or was declared dead: it will not come back under this incarnation.
 fn gone_for_good(seen: &Observation, owner: Option<Incarnation>) -> bool {
     owner.is_none_or(|owner| {
-        seen.nodes.iter().find(|node| node.incarnation == owner).is_none_or(|node| node.state == NodeState::Stopped)
+        seen.nodes
+            .iter()
+            .find(|node| node.incarnation == owner)
+            .is_none_or(|node| node.state == NodeState::Stopped)
     })
 }
 

@@ -20,7 +20,9 @@ pub fn place(nodes: &[&str], partitions: PartitionCount) -> BTreeMap<PartitionId
     let mut load = vec![0_usize; nodes.len()];
     for partition in partitions.all() {
         for node in ranking(nodes, partition) {
-            let Some(taken) = load.get_mut(node) else { continue };
+            let Some(taken) = load.get_mut(node) else {
+                continue;
+            };
             if *taken < share {
                 *taken += 1;
                 homes.insert(partition, node);
@@ -33,8 +35,11 @@ pub fn place(nodes: &[&str], partitions: PartitionCount) -> BTreeMap<PartitionId
 
 /// Indices of `nodes`, best first for this partition; ties (which only equal names have) by index.
 pub fn ranking(nodes: &[&str], partition: PartitionId) -> Vec<usize> {
-    let mut ranked: Vec<(u64, usize)> =
-        nodes.iter().enumerate().map(|(index, name)| (weight(name, partition), index)).collect();
+    let mut ranked: Vec<(u64, usize)> = nodes
+        .iter()
+        .enumerate()
+        .map(|(index, name)| (weight(name, partition), index))
+        .collect();
     ranked.sort_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(&other.1)));
     ranked.into_iter().map(|(_, index)| index).collect()
 }
@@ -70,7 +75,8 @@ mod tests {
     }
 
     fn names() -> impl Strategy<Value = Vec<String>> {
-        proptest::collection::btree_set("[a-z]{1,6}-[0-9]{1,3}", 1..12).prop_map(|set| set.into_iter().collect())
+        proptest::collection::btree_set("[a-z]{1,6}-[0-9]{1,3}", 1..12)
+            .prop_map(|set| set.into_iter().collect())
     }
 
     proptest! {

@@ -35,8 +35,18 @@ pub struct Router {
 
 impl Router {
     /// A router of this incarnation.
-    pub fn new(me: Incarnation, view: Arc<OwnersView>, local: Arc<dyn LocalConversations>, bus: Arc<dyn Bus>) -> Self {
-        Self { me, view, local, bus }
+    pub fn new(
+        me: Incarnation,
+        view: Arc<OwnersView>,
+        local: Arc<dyn LocalConversations>,
+        bus: Arc<dyn Bus>,
+    ) -> Self {
+        Self {
+            me,
+            view,
+            local,
+            bus,
+        }
     }
 
     async fn route(
@@ -59,16 +69,26 @@ impl Router {
                 return Err(match (open, refused) {
                     (true, _) => SubmitError::UnknownOutcome,
                     (false, Some(refused)) => refused,
-                    (false, None) => SubmitError::Unavailable { retry_after_ms: RETRY_AFTER_MS },
+                    (false, None) => SubmitError::Unavailable {
+                        retry_after_ms: RETRY_AFTER_MS,
+                    },
                 });
             }
             if let Some((owner, epoch)) = self.view.owner(partition) {
                 let attempt = remaining.min(ATTEMPT_MAX);
                 let remaining_ms = u32::try_from(attempt.as_millis()).unwrap_or(u32::MAX);
-                let request = CommandRequest { partition, epoch, remaining_ms, retry, request: request.clone() };
+                let request = CommandRequest {
+                    partition,
+                    epoch,
+                    remaining_ms,
+                    retry,
+                    request: request.clone(),
+                };
                 match self.attempt(owner, request, attempt, trace.clone()).await {
                     Attempt::Answered(OwnerReply::WrongOwner { hint }) => match hint {
-                        Some((better, newer)) if newer > epoch => self.view.learn(partition, newer, Some(better)),
+                        Some((better, newer)) if newer > epoch => {
+                            self.view.learn(partition, newer, Some(better))
+                        }
                         Some(_) | None => self.view.doubt(partition, owner, epoch),
                     },
                     Attempt::Answered(OwnerReply::Unknown) | Attempt::Open => {
@@ -82,11 +102,15 @@ impl Router {
                     Attempt::Answered(OwnerReply::Busy { retry_after_ms }) if !open => {
                         return Err(SubmitError::Busy { retry_after_ms });
                     }
-                    Attempt::Answered(OwnerReply::StorageFull) if !open => return Err(SubmitError::StorageFull),
+                    Attempt::Answered(OwnerReply::StorageFull) if !open => {
+                        return Err(SubmitError::StorageFull);
+                    }
                     // Definite for this attempt but not for an earlier open one: the probe before the append must get through first.
                     Attempt::Answered(OwnerReply::Busy { .. } | OwnerReply::StorageFull) => {}
                     Attempt::Answered(
-                        reply @ (OwnerReply::Accepted(_) | OwnerReply::Marked | OwnerReply::Rejected(_)),
+                        reply @ (OwnerReply::Accepted(_)
+                        | OwnerReply::Marked
+                        | OwnerReply::Rejected(_)),
                     ) => return Ok(reply),
                     Attempt::NotHandled => self.view.doubt(partition, owner, epoch),
                 }
@@ -110,7 +134,11 @@ impl Router {
                 Err(_elapsed) => Attempt::Open,
             };
         }
-        match self.bus.request(Subject::Command(owner), request.encode(), patience, trace).await {
+        match self
+            .bus
+            .request(Subject::Command(owner), request.encode(), patience, trace)
+            .await
+        {
             Ok(payload) => OwnerReply::decode(&payload).map_or_else(
                 |error| {
                     tracing::warn!(%error, owner = %owner, "decode owner reply");
@@ -144,7 +172,16 @@ impl CommandRouter for Router {
         deadline: Duration,
         trace: Option<TraceContext>,
     ) -> Result<Accepted, SubmitError> {
-        match self.route(command.conversation, OwnerRequest::Command(command), retry, deadline, trace).await? {
+        match self
+            .route(
+                command.conversation,
+                OwnerRequest::Command(command),
+                retry,
+                deadline,
+                trace,
+            )
+            .await?
+        {
             OwnerReply::Accepted(accepted) => Ok(accepted),
             OwnerReply::Rejected(rejection) => Err(SubmitError::Rejected(rejection)),
             OwnerReply::Marked
@@ -157,7 +194,16 @@ impl CommandRouter for Router {
     }
 
     async fn mark(&self, mark: MarkRequest, deadline: Duration) -> Result<(), SubmitError> {
-        match self.route(mark.conversation, OwnerRequest::Mark(mark), false, deadline, None).await? {
+        match self
+            .route(
+                mark.conversation,
+                OwnerRequest::Mark(mark),
+                false,
+                deadline,
+                None,
+            )
+            .await?
+        {
             OwnerReply::Marked | OwnerReply::Accepted(_) => Ok(()),
             OwnerReply::Rejected(rejection) => Err(SubmitError::Rejected(rejection)),
             OwnerReply::WrongOwner { .. }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hubbub_bus::{Bus, Delivery, SubscribeError, Subject, SubjectPattern};
+use hubbub_bus::{Bus, Delivery, Subject, SubjectPattern, SubscribeError};
 use hubbub_domain::ids::Incarnation;
 use hubbub_wire::bus::{CommandRequest, HeadBroadcast, OwnerReply};
 use tokio::sync::Semaphore;
@@ -34,7 +34,9 @@ pub async fn serve_commands(
     tasks: &TaskTracker,
     cancel: CancellationToken,
 ) -> Result<(), SubscribeError> {
-    let mut requests = bus.subscribe(SubjectPattern::One(Subject::Command(me)), COMMAND_QUEUE).await?;
+    let mut requests = bus
+        .subscribe(SubjectPattern::One(Subject::Command(me)), COMMAND_QUEUE)
+        .await?;
     let permits = Arc::new(Semaphore::new(REMOTE_COMMANDS_MAX));
     let workers = tasks.clone();
     tasks.spawn(async move {
@@ -62,9 +64,13 @@ async fn answer(bus: &dyn Bus, local: &dyn LocalConversations, delivery: Deliver
         Err(error) => {
             // A newer node may say what this one cannot read; it was certainly not handled.
             tracing::warn!(%error, "decode command request");
-            OwnerReply::Unavailable { retry_after_ms: BUSY_RETRY_AFTER_MS }
+            OwnerReply::Unavailable {
+                retry_after_ms: BUSY_RETRY_AFTER_MS,
+            }
         }
-        Ok(_) if full => OwnerReply::Busy { retry_after_ms: BUSY_RETRY_AFTER_MS },
+        Ok(_) if full => OwnerReply::Busy {
+            retry_after_ms: BUSY_RETRY_AFTER_MS,
+        },
         Ok(request) => {
             let patience = Duration::from_millis(u64::from(request.remaining_ms));
             // The sender has stopped waiting then; the command itself goes on and its definite answer waits for the repetition.
@@ -90,7 +96,9 @@ pub async fn follow_heads(
     tasks: &TaskTracker,
     cancel: CancellationToken,
 ) -> Result<(), SubscribeError> {
-    let mut heads = bus.subscribe(SubjectPattern::One(Subject::Heads), HEAD_QUEUE).await?;
+    let mut heads = bus
+        .subscribe(SubjectPattern::One(Subject::Heads), HEAD_QUEUE)
+        .await?;
     tasks.spawn(async move {
         loop {
             let delivery = tokio::select! {

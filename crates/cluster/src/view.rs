@@ -49,19 +49,24 @@ impl OwnersView {
     /// Learns of an owner. Older epochs are ignored.
     pub fn learn(&self, partition: PartitionId, epoch: Epoch, owner: Option<Incarnation>) {
         let mut entries = self.entries.write();
-        let Some(entry) = entries.get_mut(usize::from(partition.get())) else { return };
+        let Some(entry) = entries.get_mut(usize::from(partition.get())) else {
+            return;
+        };
         let newer = epoch > entry.epoch || (epoch == entry.epoch && owner != entry.owner);
         if newer {
             *entry = Entry { epoch, owner };
             drop(entries);
-            self.changed.send_modify(|version| *version = version.wrapping_add(1));
+            self.changed
+                .send_modify(|version| *version = version.wrapping_add(1));
         }
     }
 
     /// Forgets an owner that turned out not to be one (no responder, wrong owner without a hint), if the entry is still that one.
     pub fn doubt(&self, partition: PartitionId, owner: Incarnation, epoch: Epoch) {
         let mut entries = self.entries.write();
-        let Some(entry) = entries.get_mut(usize::from(partition.get())) else { return };
+        let Some(entry) = entries.get_mut(usize::from(partition.get())) else {
+            return;
+        };
         if entry.owner == Some(owner) && entry.epoch == epoch {
             entry.owner = None;
         }
@@ -74,6 +79,10 @@ impl OwnersView {
 
     /// How many partitions each of these owners holds in this view.
     pub fn count_owned_by(&self, owner: Incarnation) -> usize {
-        self.entries.read().iter().filter(|entry| entry.owner == Some(owner)).count()
+        self.entries
+            .read()
+            .iter()
+            .filter(|entry| entry.owner == Some(owner))
+            .count()
     }
 }

@@ -45,11 +45,29 @@ fn core(me: u128) -> OwnershipCore {
 }
 
 fn claimed(actions: &[Action]) -> usize {
-    actions.iter().map(|action| if let Action::Claim(claims) = action { claims.len() } else { 0 }).sum()
+    actions
+        .iter()
+        .map(|action| {
+            if let Action::Claim(claims) = action {
+                claims.len()
+            } else {
+                0
+            }
+        })
+        .sum()
 }
 
 fn handed_over(actions: &[Action]) -> usize {
-    actions.iter().map(|action| if let Action::HandOver(moves) = action { moves.len() } else { 0 }).sum()
+    actions
+        .iter()
+        .map(|action| {
+            if let Action::HandOver(moves) = action {
+                moves.len()
+            } else {
+                0
+            }
+        })
+        .sum()
 }
 
 #[test]
@@ -69,14 +87,21 @@ fn a_joining_node_waits_beside_active_ones() {
     let mut core = core(1);
     let mut seen = Observation {
         now_ms: 0,
-        nodes: vec![node(1, NodeState::Joining, Duration::ZERO), node(2, NodeState::Active, Duration::ZERO)],
+        nodes: vec![
+            node(1, NodeState::Joining, Duration::ZERO),
+            node(2, NodeState::Active, Duration::ZERO),
+        ],
         partitions: rows(sixteen(), |_| Some(2)),
     };
     assert_eq!(core.step(&seen, &BTreeMap::new()), vec![]);
     seen.now_ms = 14_999;
     assert_eq!(core.step(&seen, &BTreeMap::new()), vec![]);
     seen.now_ms = 15_000;
-    assert_eq!(core.step(&seen, &BTreeMap::new()), vec![Action::BecomeActive], "and takes nothing from a live owner");
+    assert_eq!(
+        core.step(&seen, &BTreeMap::new()),
+        vec![Action::BecomeActive],
+        "and takes nothing from a live owner"
+    );
 }
 
 #[test]
@@ -85,7 +110,10 @@ fn a_database_outage_makes_nobody_steal() {
     let mut core = core(1);
     let mut seen = Observation {
         now_ms: 100_000,
-        nodes: vec![node(1, NodeState::Active, Duration::ZERO), node(2, NodeState::Active, STALE)],
+        nodes: vec![
+            node(1, NodeState::Active, Duration::ZERO),
+            node(2, NodeState::Active, STALE),
+        ],
         partitions: rows(sixteen(), |_| Some(2)),
     };
     core.heartbeat_failed();
@@ -99,12 +127,19 @@ fn a_database_outage_makes_nobody_steal() {
 
 #[test]
 fn a_dead_owner_is_taken_over_by_one_node_first() {
-    let nodes =
-        vec![node(1, NodeState::Active, Duration::ZERO), node(2, NodeState::Active, Duration::ZERO), node(3, NodeState::Active, STALE)];
+    let nodes = vec![
+        node(1, NodeState::Active, Duration::ZERO),
+        node(2, NodeState::Active, Duration::ZERO),
+        node(3, NodeState::Active, STALE),
+    ];
     let mut claims = BTreeMap::<u16, u32>::new();
     for me in [1, 2] {
         let mut core = core(me);
-        let mut seen = Observation { now_ms: 0, nodes: nodes.clone(), partitions: rows(sixteen(), |_| Some(3)) };
+        let mut seen = Observation {
+            now_ms: 0,
+            nodes: nodes.clone(),
+            partitions: rows(sixteen(), |_| Some(3)),
+        };
         core.step(&seen, &BTreeMap::new());
         core.orphan_steps.clear();
         core.state = NodeState::Active;
@@ -118,14 +153,24 @@ fn a_dead_owner_is_taken_over_by_one_node_first() {
         }
     }
     assert_eq!(claims.len(), 16, "all are claimed");
-    assert!(claims.values().all(|count| *count == 1), "each by its home only");
+    assert!(
+        claims.values().all(|count| *count == 1),
+        "each by its home only"
+    );
 }
 
 #[test]
 fn when_the_home_does_not_claim_the_next_one_does_a_step_later() {
     let mut core = core(1);
-    let nodes = vec![node(1, NodeState::Active, Duration::ZERO), node(2, NodeState::Active, Duration::ZERO)];
-    let mut seen = Observation { now_ms: 0, nodes, partitions: rows(sixteen(), |_| None) };
+    let nodes = vec![
+        node(1, NodeState::Active, Duration::ZERO),
+        node(2, NodeState::Active, Duration::ZERO),
+    ];
+    let mut seen = Observation {
+        now_ms: 0,
+        nodes,
+        partitions: rows(sixteen(), |_| None),
+    };
     core.state = NodeState::Active;
     let first = claimed(&core.step(&seen, &BTreeMap::new()));
     assert_eq!(first, 8);
@@ -137,15 +182,29 @@ fn when_the_home_does_not_claim_the_next_one_does_a_step_later() {
 fn an_owner_hands_over_within_the_budget_of_the_window() {
     let mut core = core(1);
     core.state = NodeState::Active;
-    let serving: BTreeMap<PartitionId, Epoch> = sixteen().all().map(|partition| (partition, Epoch::new(7))).collect();
+    let serving: BTreeMap<PartitionId, Epoch> = sixteen()
+        .all()
+        .map(|partition| (partition, Epoch::new(7)))
+        .collect();
     let mut seen = Observation {
         now_ms: 20_000,
-        nodes: vec![node(1, NodeState::Active, Duration::ZERO), node(2, NodeState::Active, Duration::ZERO)],
+        nodes: vec![
+            node(1, NodeState::Active, Duration::ZERO),
+            node(2, NodeState::Active, Duration::ZERO),
+        ],
         partitions: rows(sixteen(), |_| Some(1)),
     };
-    assert_eq!(handed_over(&core.step(&seen, &serving)), 4, "a quarter of all, as the other has less than half its share");
+    assert_eq!(
+        handed_over(&core.step(&seen, &serving)),
+        4,
+        "a quarter of all, as the other has less than half its share"
+    );
     seen.now_ms += 1_000;
-    assert_eq!(handed_over(&core.step(&seen, &serving)), 0, "nothing more in this window");
+    assert_eq!(
+        handed_over(&core.step(&seen, &serving)),
+        0,
+        "nothing more in this window"
+    );
     seen.now_ms += 9_000;
     assert_eq!(handed_over(&core.step(&seen, &serving)), 4);
 }
@@ -154,11 +213,20 @@ fn an_owner_hands_over_within_the_budget_of_the_window() {
 fn a_fenced_off_partition_is_abandoned() {
     let mut core = core(1);
     core.state = NodeState::Active;
-    let serving = BTreeMap::from([(PartitionId::new(3), Epoch::new(6)), (PartitionId::new(4), Epoch::new(7))]);
+    let serving = BTreeMap::from([
+        (PartitionId::new(3), Epoch::new(6)),
+        (PartitionId::new(4), Epoch::new(7)),
+    ]);
     let seen = Observation {
         now_ms: 0,
-        nodes: vec![node(1, NodeState::Active, Duration::ZERO), node(2, NodeState::Active, Duration::ZERO)],
+        nodes: vec![
+            node(1, NodeState::Active, Duration::ZERO),
+            node(2, NodeState::Active, Duration::ZERO),
+        ],
         partitions: rows(sixteen(), |_| Some(2)),
     };
-    assert_eq!(core.step(&seen, &serving).first(), Some(&Action::Abandon(vec![PartitionId::new(3)])));
+    assert_eq!(
+        core.step(&seen, &serving).first(),
+        Some(&Action::Abandon(vec![PartitionId::new(3)]))
+    );
 }

@@ -1,0 +1,684 @@
+//! The queries: projected rows, the log's tail folded over them, cut to what the reader may see.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hubbub_domain::conversation::{Event, Kind, Visibility};
+use hubbub_domain::ids::{ConversationId, UserId};
+use hubbub_domain::inbox::UnreadInputs;
+use hubbub_domain::position::{MessageNo, Offset, PartitionId, Seq};
+use hubbub_event_log::LogReader;
+
+use crate::cursor;
+use crate::model::{ConversationRow, Entry, Fold, MemberState, message_of};
+use crate::port::{
+    Access, Anchor, HistoryPage, MemberRow, MembershipFold, MessageRow, PAGE_ITEMS_MAX, Page,
+    QueryError, ReadModels, RoomRow, Summary,
+};
+use crate::store::{InboxPlace, Projection, RoomPlace, Store};
+use crate::tail::{Tail, too_far_behind};
+
+/// Members read at once when a whole membership is asked for.
+const MEMBERS_PAGE: usize = 1_000;
+
+/// Answers [`ReadModels`] from tables and log.
+pub struct Reader {
+    store: Arc<dyn Store>,
+    tail: Tail,
+}
+
+impl Reader {
+    /// A reader over these tables and this log.
+    pub fn new(store: Arc<dyn Store>, log: Arc<dyn LogReader>) -> Self {
+        Self {
+            store,
+            tail: Tail::new(log),
+        }
+    }
+
+    /// A conversation and, when `user` is given, that user's membership, both as of now.
+    async fn fold(
+        &self,
+        conversation: ConversationId,
+        user: Option<UserId>,
+    ) -> Result<Option<(ConversationRow, Fold)>, QueryError> {
+        // The conversation before its members: a projector that commits between the two reads leaves the member row newer than the
+        // conversation row, and the tail re-applies what it already has; the other way round something would be missing.
+        let stored = self
+            .store
+            .conversations(&[conversation])
+            .await?
+            .into_iter()
+            .next();
+        let members = match user {
+            Some(user) => self.store.members(&[(conversation, user)]).await?,
+            None => Vec::new(),
+        };
+        let after = stored.as_ref().map_or(Seq::ZERO, |row| row.head_seq);
+        let mut fold = Fold::new(stored, members.into_iter().map(|(_, member)| member), user);
+        for entry in self.tail.of_conversation(conversation, after).await? {
+            fold.apply(PartitionId::new(0), &entry);
+        }
+        Ok(fold.conversation.clone().map(|row| (row, fold)))
+    }
+
+    async fn access_fold(
+        &self,
+        conversation: ConversationId,
+        user: UserId,
+    ) -> Result<Option<(ConversationRow, Option<MemberState>)>, QueryError> {
+        let Some((row, fold)) = self.fold(conversation, Some(user)).await? else {
+            return Ok(None);
+        };
+        let member = fold
+            .members
+            .get(&user)
+            .copied()
+            .filter(MemberState::is_current);
+        let open = row.kind == Kind::Room && row.visibility == Visibility::Public;
+        Ok((member.is_some() || open).then_some((row, member)))
+    }
+
+    /// Summaries of conversations whose rows are known and fresh; order kept.
+    async fn summaries(
+        &self,
+        user: UserId,
+        rows: Vec<(ConversationRow, Option<MemberState>)>,
+        fresh: &HashMap<ConversationId, MessageRow>,
+    ) -> Result<Vec<Summary>, QueryError> {
+        let ids: Vec<ConversationId> = rows.iter().map(|(row, _)| row.id).collect();
+        let markers: HashMap<ConversationId, MessageNo> = self
+            .store
+            .markers(user, &ids)
+            .await?
+            .into_iter()
+            .map(|marker| (marker.conversation, marker.read_no))
+            .collect();
+        let wanted: Vec<(ConversationId, MessageNo)> = rows
+            .iter()
+            .filter(|(row, _)| row.head_no > MessageNo::ZERO && !fresh.contains_key(&row.id))
+            .map(|(row, _)| (row.id, row.head_no))
+            .collect();
+        let mut newest: HashMap<ConversationId, MessageRow> = self
+            .store
+            .messages_at(&wanted)
+            .await?
+            .into_iter()
+            .map(|message| (message.conversation, message))
+            .collect();
+        for (conversation, number) in wanted {
+            if !newest.contains_key(&conversation) {
+                // History is projected on its own and may be behind the inbox: the message is then in its tail.
+                if let Some(message) = self.message_from_tail(conversation, number).await? {
+                    newest.insert(conversation, message);
+                }
+            }
+        }
+        let mut summaries = Vec::with_capacity(rows.len());
+        for (row, member) in rows {
+            let last = fresh
+                .get(&row.id)
+                .cloned()
+                .or_else(|| newest.remove(&row.id));
+            let marker = markers.get(&row.id).copied();
+            summaries.push(summary_of(user, row, member, marker, last));
+        }
+        Ok(summaries)
+    }
+
+    async fn message_from_tail(
+        &self,
+        conversation: ConversationId,
+        number: MessageNo,
+    ) -> Result<Option<MessageRow>, QueryError> {
+        let after = self.store.history_seq(conversation).await?;
+        let tail = self.tail.of_conversation(conversation, after).await?;
+        if let Some(message) = tail
+            .iter()
+            .filter_map(message_of)
+            .find(|message| message.message_no == number)
+        {
+            return Ok(Some(message));
+        }
+        // Projected between the two reads.
+        Ok(self
+            .store
+            .messages_at(&[(conversation, number)])
+            .await?
+            .into_iter()
+            .next())
+    }
+
+    /// Messages of the unprojected tail, and the first number that is not projected for sure.
+    async fn history_tail(
+        &self,
+        conversation: ConversationId,
+    ) -> Result<BTreeMap<MessageNo, MessageRow>, QueryError> {
+        let after = self.store.history_seq(conversation).await?;
+        let tail = self.tail.of_conversation(conversation, after).await?;
+        Ok(tail
+            .iter()
+            .filter_map(message_of)
+            .map(|message| (message.message_no, message))
+            .collect())
+    }
+
+    /// Messages numbered `from..=to`, at most `limit`, from the end when `newest`.
+    async fn messages_between(
+        &self,
+        conversation: ConversationId,
+        from: MessageNo,
+        to: MessageNo,
+        newest: bool,
+        limit: usize,
+    ) -> Result<Vec<MessageRow>, QueryError> {
+        if from > to || limit == 0 {
+            return Ok(Vec::new());
+        }
+        // Tail first: what is projected in between is then in both, and numbers make them one.
+        let mut messages = self.history_tail(conversation).await?;
+        messages.retain(|number, _| *number >= from && *number <= to);
+        for message in self
+            .store
+            .messages(conversation, from, to, newest, limit)
+            .await?
+        {
+            messages.insert(message.message_no, message);
+        }
+        let all = messages.into_values();
+        Ok(if newest {
+            let mut last: Vec<MessageRow> = all.rev().take(limit).collect();
+            last.reverse();
+            last
+        } else {
+            all.take(limit).collect()
+        })
+    }
+
+    /// Events that the inbox projection has not seen, grouped by conversation.
+    async fn unprojected(
+        &self,
+    ) -> Result<BTreeMap<ConversationId, Vec<(PartitionId, Entry)>>, QueryError> {
+        let checkpoints: Vec<(PartitionId, Offset)> =
+            self.store.checkpoints(Projection::Inbox).await?;
+        let entries = self
+            .tail
+            .of_partitions(&checkpoints)
+            .await?
+            .ok_or_else(too_far_behind)?;
+        let mut grouped: BTreeMap<ConversationId, Vec<(PartitionId, Entry)>> = BTreeMap::new();
+        for (partition, entry) in entries {
+            grouped
+                .entry(entry.recorded.conversation)
+                .or_default()
+                .push((partition, entry));
+        }
+        Ok(grouped)
+    }
+
+    /// Folds unprojected events over stored rows for one reader: the conversations touched, as they are now.
+    async fn touched_for(
+        &self,
+        user: UserId,
+        unprojected: &BTreeMap<ConversationId, Vec<(PartitionId, Entry)>>,
+    ) -> Result<BTreeMap<ConversationId, Fold>, QueryError> {
+        let ids: Vec<ConversationId> = unprojected.keys().copied().collect();
+        if ids.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let keys: Vec<(ConversationId, UserId)> = ids.iter().map(|id| (*id, user)).collect();
+        let members: HashMap<ConversationId, MemberState> =
+            self.store.members(&keys).await?.into_iter().collect();
+        let relevant: Vec<ConversationId> = ids
+            .iter()
+            .filter(|id| {
+                members.contains_key(id)
+                    || unprojected
+                        .get(id)
+                        .is_some_and(|events| brings_in(user, events))
+            })
+            .copied()
+            .collect();
+        let mut folds: BTreeMap<ConversationId, Fold> = BTreeMap::new();
+        let mut stored: HashMap<ConversationId, ConversationRow> = self
+            .store
+            .conversations(&relevant)
+            .await?
+            .into_iter()
+            .map(|row| (row.id, row))
+            .collect();
+        for id in relevant {
+            let mut fold = Fold::new(stored.remove(&id), members.get(&id).copied(), Some(user));
+            for (partition, entry) in unprojected.get(&id).into_iter().flatten() {
+                fold.apply(*partition, entry);
+            }
+            folds.insert(id, fold);
+        }
+        Ok(folds)
+    }
+}
+
+/// Whether these events make `user` a member.
+fn brings_in(user: UserId, events: &[(PartitionId, Entry)]) -> bool {
+    events.iter().any(|(_, entry)| match &entry.recorded.event {
+        Event::ConversationCreated { members, .. } => {
+            members.iter().any(|(member, _)| *member == user)
+        }
+        Event::MemberAdded { user: added, .. } => *added == user,
+        Event::MemberRemoved { .. } | Event::RoleChanged { .. } | Event::MessageSent { .. } => {
+            false
+        }
+    })
+}
+
+fn summary_of(
+    user: UserId,
+    row: ConversationRow,
+    member: Option<MemberState>,
+    marker: Option<MessageNo>,
+    last: Option<MessageRow>,
+) -> Summary {
+    let (_, visible_from_no) = row.visible_from(member.as_ref());
+    let inputs = UnreadInputs {
+        head_no: row.head_no,
+        read_no: marker.unwrap_or_default(),
+        own_no: member.map_or(MessageNo::ZERO, |member| member.own_no),
+        joined_no: member.map_or(MessageNo::ZERO, |member| member.joined_no),
+        deleted_between: 0,
+        own_between: 0,
+    };
+    let peer = row
+        .pair
+        .map(|(low, high)| if low == user { high } else { low });
+    Summary {
+        id: row.id,
+        kind: row.kind,
+        visibility: row.visibility,
+        my_role: member.map(|member| member.role),
+        member_count: row.member_count,
+        epoch: row.head_epoch,
+        head_seq: row.head_seq,
+        head_no: row.head_no,
+        read_no: inputs.effective_read_no(),
+        joined_no: inputs.joined_no,
+        // A visitor has nothing to read up on.
+        unread: if member.is_some() { inputs.unread() } else { 0 },
+        mentions: 0,
+        last_message: last.filter(|message| message.message_no >= visible_from_no),
+        peer,
+        active_at: row.active_at,
+        title: row.title,
+        topic: row.topic,
+    }
+}
+
+fn capped(limit: usize) -> usize {
+    limit.clamp(1, PAGE_ITEMS_MAX)
+}
+
+#[async_trait]
+impl ReadModels for Reader {
+    async fn access(
+        &self,
+        conversation: ConversationId,
+        user: UserId,
+    ) -> Result<Option<Access>, QueryError> {
+        let Some((row, member)) = self.access_fold(conversation, user).await? else {
+            return Ok(None);
+        };
+        let (visible_from_seq, visible_from_no) = row.visible_from(member.as_ref());
+        Ok(Some(Access {
+            kind: row.kind,
+            visibility: row.visibility,
+            settings: row.settings,
+            role: member.map(|member| member.role),
+            joined_seq: member.map_or(Seq::ZERO, |member| member.joined_seq),
+            visible_from_seq,
+            visible_from_no,
+            epoch: row.head_epoch,
+            head_seq: row.head_seq,
+            head_no: row.head_no,
+        }))
+    }
+
+    async fn summary(
+        &self,
+        conversation: ConversationId,
+        user: UserId,
+    ) -> Result<Option<Summary>, QueryError> {
+        let Some((row, member)) = self.access_fold(conversation, user).await? else {
+            return Ok(None);
+        };
+        Ok(self
+            .summaries(user, vec![(row, member)], &HashMap::new())
+            .await?
+            .into_iter()
+            .next())
+    }
+
+    #[tracing::instrument(name = "db.inbox.page", level = "debug", skip_all)]
+    async fn inbox(
+        &self,
+        user: UserId,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<Summary>, QueryError> {
+        let limit = capped(limit);
+        let after = cursor.map(cursor::inbox).transpose()?;
+        let unprojected = self.unprojected().await?;
+        let touched = self.touched_for(user, &unprojected).await?;
+        // Enough stored rows to fill the page even if every touched one among them falls out of it, and one to know whether more follow.
+        let stored = self
+            .store
+            .inbox_page(user, after, limit + touched.len() + 1)
+            .await?;
+        let mut rows: Vec<(ConversationRow, Option<MemberState>)> = stored
+            .into_iter()
+            .filter(|(row, _)| !touched.contains_key(&row.id))
+            .map(|(row, member)| (row, Some(member)))
+            .collect();
+        let mut fresh = HashMap::new();
+        for (id, fold) in touched {
+            let member = fold
+                .members
+                .get(&user)
+                .copied()
+                .filter(MemberState::is_current);
+            if let (Some(row), Some(member)) = (fold.conversation, member) {
+                let place = InboxPlace {
+                    active_at: row.active_at,
+                    conversation: id,
+                };
+                if after.is_none_or(|after| place < after) {
+                    rows.push((row, Some(member)));
+                }
+                let last = unprojected
+                    .get(&id)
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|(_, entry)| message_of(entry))
+                    .next_back();
+                if let Some(message) = last {
+                    fresh.insert(id, message);
+                }
+            }
+        }
+        rows.sort_by(|(one, _), (other, _)| {
+            (other.active_at, other.id).cmp(&(one.active_at, one.id))
+        });
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next_cursor = match rows.last() {
+            Some((row, _)) if more => Some(cursor::of_inbox(InboxPlace {
+                active_at: row.active_at,
+                conversation: row.id,
+            })),
+            _ => None,
+        };
+        Ok(Page {
+            items: self.summaries(user, rows, &fresh).await?,
+            next_cursor,
+        })
+    }
+
+    #[tracing::instrument(name = "db.history.page", level = "debug", skip_all)]
+    async fn history(
+        &self,
+        conversation: ConversationId,
+        user: UserId,
+        anchor: Anchor,
+        limit: usize,
+    ) -> Result<Option<HistoryPage>, QueryError> {
+        let Some(access) = self.access(conversation, user).await? else {
+            return Ok(None);
+        };
+        let limit = capped(limit);
+        let (first, head) = (access.visible_from_no, access.head_no);
+        let page = match anchor {
+            Anchor::Newest => self.older(conversation, first, head, limit).await?,
+            Anchor::Before(number) => {
+                self.older(conversation, first, head.min(number.prev()), limit)
+                    .await?
+            }
+            Anchor::After(number) => {
+                let mut items = self
+                    .messages_between(
+                        conversation,
+                        first.max(number.next()),
+                        head,
+                        false,
+                        limit + 1,
+                    )
+                    .await?;
+                let has_more = items.len() > limit;
+                items.truncate(limit);
+                HistoryPage { items, has_more }
+            }
+            Anchor::Around(number) => {
+                let half = limit / 2;
+                let older = self
+                    .older(conversation, first, head.min(number.prev()), half)
+                    .await?;
+                let rest = limit.saturating_sub(older.items.len());
+                let mut newer = self
+                    .messages_between(conversation, first.max(number), head, false, rest + 1)
+                    .await?;
+                let has_newer = newer.len() > rest;
+                newer.truncate(rest);
+                let mut items = older.items;
+                items.append(&mut newer);
+                HistoryPage {
+                    items,
+                    has_more: older.has_more || has_newer,
+                }
+            }
+        };
+        Ok(Some(page))
+    }
+
+    async fn members(
+        &self,
+        conversation: ConversationId,
+        user: UserId,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Option<Page<MemberRow>>, QueryError> {
+        if self.access_fold(conversation, user).await?.is_none() {
+            return Ok(None);
+        }
+        let after = cursor.map(cursor::member).transpose()?;
+        let limit = capped(limit);
+        let Some(all) = self.members_now(conversation, after, limit + 1).await? else {
+            return Ok(None);
+        };
+        let more = all.1.len() > limit;
+        let items: Vec<MemberRow> = all
+            .1
+            .into_iter()
+            .take(limit)
+            .map(|member| MemberRow {
+                user: member.user,
+                role: member.role,
+                joined_at: member.joined_at,
+                joined_no: member.joined_no,
+            })
+            .collect();
+        let next_cursor = items
+            .last()
+            .filter(|_| more)
+            .map(|member| cursor::of_member(member.user));
+        Ok(Some(Page { items, next_cursor }))
+    }
+
+    async fn rooms(
+        &self,
+        query: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<RoomRow>, QueryError> {
+        let limit = capped(limit);
+        let after = cursor.map(cursor::room).transpose()?;
+        let unprojected = self.unprojected().await?;
+        let mut rows = self.store.rooms_page(query, after, limit + 1).await?;
+        if after.is_none() {
+            // Rooms made a moment ago are shown on the first page; deeper pages follow the projection.
+            let needle = query.to_lowercase();
+            let known: BTreeSet<ConversationId> = rows.iter().map(|row| row.id).collect();
+            for (id, events) in &unprojected {
+                let mut fold = Fold::new(None, [], None);
+                for (partition, entry) in events {
+                    fold.apply(*partition, entry);
+                }
+                if let Some(row) = fold
+                    .conversation
+                    .filter(|row| listed(row, &needle) && !known.contains(id))
+                {
+                    rows.push(row);
+                }
+            }
+            rows.sort_by(|one, other| {
+                other
+                    .member_count
+                    .cmp(&one.member_count)
+                    .then(one.id.cmp(&other.id))
+            });
+        }
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next_cursor = match rows.last() {
+            Some(row) if more => Some(cursor::of_room(RoomPlace {
+                member_count: row.member_count,
+                conversation: row.id,
+            })),
+            _ => None,
+        };
+        let items = rows
+            .into_iter()
+            .map(|row| RoomRow {
+                id: row.id,
+                title: row.title,
+                topic: row.topic,
+                member_count: row.member_count,
+            })
+            .collect();
+        Ok(Page { items, next_cursor })
+    }
+
+    async fn membership(
+        &self,
+        conversation: ConversationId,
+    ) -> Result<Option<MembershipFold>, QueryError> {
+        let Some((as_of, members)) = self.members_now(conversation, None, usize::MAX).await? else {
+            return Ok(None);
+        };
+        Ok(Some(MembershipFold {
+            as_of,
+            members: members.into_iter().map(|member| member.user).collect(),
+        }))
+    }
+
+    async fn share_conversation(&self, one: UserId, other: UserId) -> Result<bool, QueryError> {
+        self.store.share(one, other).await
+    }
+
+    async fn lag(&self, partition: PartitionId) -> Result<u64, QueryError> {
+        let head = self
+            .tail
+            .log()
+            .heads(&[partition])
+            .await?
+            .first()
+            .map_or(Offset::ZERO, |head| head.head);
+        let mut lag = 0;
+        for projection in [Projection::Inbox, Projection::History] {
+            let at = self
+                .store
+                .checkpoints(projection)
+                .await?
+                .into_iter()
+                .find(|(known, _)| *known == partition)
+                .map_or(Offset::ZERO, |(_, offset)| offset);
+            lag = lag.max(head.since(at));
+        }
+        Ok(lag)
+    }
+}
+
+impl Reader {
+    async fn older(
+        &self,
+        conversation: ConversationId,
+        first: MessageNo,
+        to: MessageNo,
+        limit: usize,
+    ) -> Result<HistoryPage, QueryError> {
+        let mut items = self
+            .messages_between(conversation, first, to, true, limit + 1)
+            .await?;
+        let has_more = items.len() > limit;
+        if has_more {
+            items.remove(0);
+        }
+        Ok(HistoryPage { items, has_more })
+    }
+
+    /// Current members after `after`, ascending, at least `limit` of them if there are, and the seq they are current at.
+    async fn members_now(
+        &self,
+        conversation: ConversationId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Option<(Seq, Vec<MemberState>)>, QueryError> {
+        let stored = self
+            .store
+            .conversations(&[conversation])
+            .await?
+            .into_iter()
+            .next();
+        let from = stored.as_ref().map_or(Seq::ZERO, |row| row.head_seq);
+        let tail = self.tail.of_conversation(conversation, from).await?;
+        // Ended memberships in the tail may empty that many places of the page.
+        let wanted = limit.saturating_add(tail.len());
+        let mut members = Vec::new();
+        let mut place = after;
+        if stored.is_some() {
+            loop {
+                let page = self
+                    .store
+                    .members_page(conversation, place, MEMBERS_PAGE.min(wanted))
+                    .await?;
+                let full = page.len() >= MEMBERS_PAGE.min(wanted);
+                place = page.last().map(|member| member.user).or(place);
+                members.extend(page);
+                if !full || members.len() >= wanted {
+                    break;
+                }
+            }
+        }
+        let mut fold = Fold::new(stored, members, None);
+        for entry in &tail {
+            fold.apply(PartitionId::new(0), entry);
+        }
+        let Some(row) = &fold.conversation else {
+            return Ok(None);
+        };
+        let as_of = row.head_seq;
+        let current = fold
+            .members
+            .into_values()
+            .filter(|member| member.is_current() && after.is_none_or(|after| member.user > after))
+            .collect();
+        Ok(Some((as_of, current)))
+    }
+}
+
+fn listed(row: &ConversationRow, needle: &str) -> bool {
+    let contains = |text: &Option<String>| {
+        text.as_ref()
+            .is_some_and(|text| text.to_lowercase().contains(needle))
+    };
+    row.kind == Kind::Room
+        && row.visibility == Visibility::Public
+        && (needle.is_empty() || contains(&row.title) || contains(&row.topic))
+}
