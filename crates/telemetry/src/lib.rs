@@ -4,12 +4,18 @@
 //!
 //! Never: message text, tokens or e-mail addresses in any of them; business decisions.
 //!
-//! Start reading at [`propagate`].
+//! Start reading at [`init`], then [`propagate`]; [`fields`], [`spans`] and [`metrics`] are the names.
 
 pub mod clock;
+pub mod fields;
+pub mod init;
+pub mod metrics;
 pub mod propagate;
+pub mod spans;
 pub mod task;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use propagate::TraceContext;
+pub use init::{Guard, InitError, LogFormat, TelemetryOptions, init};
+pub use metrics::Metrics;
+pub use propagate::{TraceContext, current_trace_id};
 pub use task::{OnError, spawn_named};
