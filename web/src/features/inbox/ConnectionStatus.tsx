@@ -1,0 +1,55 @@
+/** The truth about the line, in words. Quiet while all is well. */
+import { useEffect, useState } from "react";
+import { strings } from "../../lib/strings.ts";
+import type { Connection } from "../../socket/connection.ts";
+import { Button } from "../../ui/Button.tsx";
+import { useChat, useReadable } from "../chat.ts";
+
+const say = strings.connection;
+
+function useOnline(): boolean {
+  const [online, setOnline] = useState(() => navigator.onLine);
+  useEffect(() => {
+    const update = () => setOnline(navigator.onLine);
+    window.addEventListener("online", update);
+    window.addEventListener("offline", update);
+    return () => {
+      window.removeEventListener("online", update);
+      window.removeEventListener("offline", update);
+    };
+  }, []);
+  return online;
+}
+
+interface Shown {
+  readonly tone: "good" | "busy" | "bad";
+  readonly text: string;
+  readonly reason: string;
+}
+
+function shown(connection: Connection, online: boolean): Shown {
+  if (connection.at === "live") return { tone: "good", text: say.live, reason: "" };
+  const reason = say.reason[connection.reason];
+  if (connection.at === "ended") return { tone: "bad", text: say.ended, reason };
+  if (!online) return { tone: "bad", text: say.offline, reason: "" };
+  if (connection.at === "catching_up") return { tone: "busy", text: say.catchingUp, reason: "" };
+  if (connection.reason === "starting" || connection.at === "idle")
+    return { tone: "busy", text: say.connecting, reason: "" };
+  return { tone: "bad", text: say.reconnecting, reason };
+}
+
+export function ConnectionStatus() {
+  const chat = useChat();
+  const connection = useReadable(chat.connection);
+  const { tone, text, reason } = shown(connection, useOnline());
+  return (
+    <div className="connection" data-tone={tone}>
+      <span className="connection-dot" aria-hidden="true" />
+      <span className="connection-text" role="status">
+        <span>{text}</span>
+        {reason === "" ? null : <span className="connection-reason"> {reason}</span>}
+      </span>
+      {connection.at === "waiting" ? <Button onClick={chat.retryNow}>{strings.tryNow}</Button> : null}
+    </div>
+  );
+}
