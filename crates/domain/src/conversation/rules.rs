@@ -8,8 +8,8 @@ macro_rules! texts {
     ($($(#[$doc:meta])+ $name:ident = $text:literal;)+) => {
         $($(#[$doc])+ pub const $name: &str = $text;)+
 
-        /// All of them, for [`known`].
-        const ALL: &[&str] = &[$($name),+];
+        /// All of them; `known` looks here.
+        pub const ALL: &[&str] = &[$($name),+];
     };
 }
 

@@ -147,10 +147,10 @@ fn a_setting_out_of_bounds_is_named() {
     let open_group = edited(Kind::Group, |new| new.visibility = Visibility::Public);
     let keep_none = edited(Kind::Group, |new| new.settings.retention_days = Some(0));
     let keep_ages = edited(Kind::Group, |new| {
-        new.settings.retention_days = Some(36_501)
+        new.settings.retention_days = Some(36_501);
     });
     let crowd = edited(Kind::Group, |new| {
-        new.members = vec![user(BOB); CREATE_MEMBERS_MAX + 1]
+        new.members = vec![user(BOB); CREATE_MEMBERS_MAX + 1];
     });
     let refused = [
         (muted, rules::FIELD_POSTING, rules::DIRECT_POSTING),
