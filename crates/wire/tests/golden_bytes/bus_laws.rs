@@ -23,6 +23,8 @@ fn batch(base_offset: u64, events: Vec<EvEntry>) -> EvBatch {
     }
 }
 
+type Refused = fn(&[u8]) -> bool;
+
 /// No decoder may panic or take what is not all there.
 fn decode_as_everything(bytes: &[u8]) -> [Result<(), BusDecodeError>; 8] {
     [
@@ -180,7 +182,7 @@ proptest! {
             retry: false,
             request: OwnerRequest::Command(command),
         };
-        let messages: [(Bytes, fn(&[u8]) -> bool); 2] = [
+        let messages: [(Bytes, Refused); 2] = [
             (batch(1, events).encode(), |bytes| EvBatch::decode(bytes).is_err()),
             (request.encode(), |bytes| CommandRequest::decode(bytes).is_err()),
         ];

@@ -87,7 +87,7 @@ proptest! {
             EventRow { command_id, ..row.clone() },
             EventRow { kind: row.kind ^ 1, ..row.clone() },
             EventRow { ver: row.ver ^ 1, ..row.clone() },
-            EventRow { fmt: row.fmt ^ 1, ..row.clone() },
+            EventRow { fmt: row.fmt ^ 1, ..row },
         ];
         for row in wrong {
             prop_assert_eq!(corrupt_part(&row), Some("meta"));
@@ -100,7 +100,7 @@ proptest! {
             EventRow { kind: 99, ..row.clone() },
             EventRow { ver: 2, ..row.clone() },
             EventRow { ver: 0, ..row.clone() },
-            EventRow { fmt: 2, ..row.clone() },
+            EventRow { fmt: 2, ..row },
         ];
         for mut row in newer {
             row.crc = crc_of(&row);
