@@ -18,10 +18,12 @@ pub mod port;
 
 mod batch;
 mod clock;
+mod columns;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
 pub mod memory;
 mod nodes;
+pub mod sqlite;
 
 pub use clock::ManualClock;
 pub use memory::MemoryLog;
@@ -31,3 +33,4 @@ pub use port::{
     NodeRegistration, NodeRow, NodeState, OpenError, Ownership, PartitionRow, ReadError, Refusal,
     SnapshotRow, Snapshots, StoreError,
 };
+pub use sqlite::SqliteLog;

@@ -33,6 +33,7 @@ use crate::port::{
 };
 
 pub use self::faults::{Fault, Held};
+pub(crate) use self::state::{FIRST_LEVEL, SNAPSHOTS_KEPT};
 
 #[cfg(doc)]
 use crate::port::Conflict;
