@@ -202,8 +202,8 @@ impl Projector {
         }
         let (good, bad) = self.readable(rows).await?;
         let changes = match self.projection {
-            Projection::Inbox => self.inbox_changes(good, bad).await?,
-            Projection::History => history_changes(good, bad),
+            Projection::Inbox => self.inbox_changes(&good, bad).await?,
+            Projection::History => history_changes(&good, bad),
         };
         let count =
             u64::try_from(changes.projected.len().max(changes.conversations.len())).unwrap_or(0);
@@ -269,12 +269,12 @@ impl Projector {
 
     async fn inbox_changes(
         &self,
-        entries: Vec<(PartitionId, Entry)>,
+        entries: &[(PartitionId, Entry)],
         dead: Vec<DeadLetter>,
     ) -> Result<Changes, QueryError> {
         let mut ids = BTreeSet::new();
         let mut keys = BTreeSet::new();
-        for (_, entry) in &entries {
+        for (_, entry) in entries {
             let conversation = entry.recorded.conversation;
             ids.insert(conversation);
             if let Some(user) = member_touched_by(entry) {
@@ -298,7 +298,7 @@ impl Projector {
             .iter()
             .map(|(id, fold)| (*id, fold.head_seq()))
             .collect();
-        for (partition, entry) in &entries {
+        for (partition, entry) in entries {
             let conversation = entry.recorded.conversation;
             folds
                 .entry(conversation)
@@ -338,10 +338,10 @@ fn member_touched_by(entry: &Entry) -> Option<UserId> {
     }
 }
 
-fn history_changes(entries: Vec<(PartitionId, Entry)>, dead: Vec<DeadLetter>) -> Changes {
+fn history_changes(entries: &[(PartitionId, Entry)], dead: Vec<DeadLetter>) -> Changes {
     let mut projected: BTreeMap<ConversationId, Seq> = BTreeMap::new();
     let mut messages = Vec::new();
-    for (_, entry) in &entries {
+    for (_, entry) in entries {
         projected.insert(entry.recorded.conversation, entry.recorded.seq);
         messages.extend(message_of(entry));
     }

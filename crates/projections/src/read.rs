@@ -108,12 +108,12 @@ impl Reader {
             .map(|message| (message.conversation, message))
             .collect();
         for (conversation, number) in wanted {
-            if !newest.contains_key(&conversation) {
-                // History is projected on its own and may be behind the inbox: the message is then in its tail.
-                if let Some(message) = self.message_from_tail(conversation, number).await? {
-                    newest.insert(conversation, message);
-                }
+            if newest.contains_key(&conversation) {
+                continue;
             }
+            // History is projected on its own and may be behind the inbox: the message is then in its tail.
+            let message = self.message_from_tail(conversation, number).await?;
+            newest.extend(message.map(|message| (conversation, message)));
         }
         let mut summaries = Vec::with_capacity(rows.len());
         for (row, member) in rows {
