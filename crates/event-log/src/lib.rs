@@ -23,6 +23,8 @@ mod columns;
 pub mod contract;
 pub mod memory;
 mod nodes;
+pub mod postgres;
+mod schema;
 pub mod sqlite;
 
 pub use clock::ManualClock;
@@ -33,4 +35,5 @@ pub use port::{
     NodeRegistration, NodeRow, NodeState, OpenError, Ownership, PartitionRow, ReadError, Refusal,
     SnapshotRow, Snapshots, StoreError,
 };
+pub use postgres::{PgLog, PgOptions};
 pub use sqlite::SqliteLog;

@@ -6,11 +6,11 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqliteConnection, SqlitePool};
 
 use crate::port::OpenError;
+use crate::schema;
 
 /// Connections that read. Reads of an embedded node are short, and each connection has a thread of its own.
 const READERS_MAX: u32 = 4;
@@ -71,8 +71,8 @@ pub(super) async fn connect(path: &Path) -> Result<(SqliteConnection, SqlitePool
     let unavailable = |error: sqlx::Error| OpenError::Unavailable(error.into());
     let mut connection = writer(path).await.map_err(unavailable)?;
     let mut migrator = sqlx::migrate!("migrations/sqlite");
-    migrator.dangerous_set_table_name("_migrations_event_log");
-    migrator.run(&mut connection).await.map_err(unfit_schema)?;
+    migrator.dangerous_set_table_name(schema::MIGRATIONS_TABLE);
+    migrator.run(&mut connection).await.map_err(schema::unfit)?;
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS_MAX)
         .test_before_acquire(false)
@@ -80,17 +80,4 @@ pub(super) async fn connect(path: &Path) -> Result<(SqliteConnection, SqlitePool
         .await
         .map_err(unavailable)?;
     Ok((connection, readers))
-}
-
-/// A schema that this release does not know is unfit; a file that cannot be read may come back.
-pub(crate) fn unfit_schema(error: MigrateError) -> OpenError {
-    match error {
-        MigrateError::VersionMissing(version) => OpenError::Unfit(format!(
-            "the log has schema version {version}, which a newer release made; run that release"
-        )),
-        MigrateError::VersionMismatch(version) => OpenError::Unfit(format!(
-            "schema version {version} of the log is not the one that this release knows"
-        )),
-        other => OpenError::Unavailable(other.into()),
-    }
 }

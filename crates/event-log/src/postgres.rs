@@ -1,0 +1,179 @@
+//! The log in PostgreSQL, shared by the nodes of a cluster.
+//!
+//! Owns: the append lanes (a connection each, never from a pool), a small pool for ownership and one for reads, the weekly children of
+//! `event_log`, the check that the server keeps what it commits.
+//!
+//! Never: a statement cancelled because somebody stopped waiting; an answer guessed; an epoch bumped and a head read in one statement.
+//!
+//! Start reading at `append.rs`, then `acquire.rs`, then `fault.rs` for what counts as a definite no.
+
+mod acquire;
+mod append;
+mod checks;
+mod connect;
+mod fault;
+mod heads;
+mod lane;
+mod markers;
+mod ownership;
+mod read;
+mod schema;
+mod segments;
+mod snapshots;
+
+use std::fmt;
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use hubbub_domain::ids::Incarnation;
+use sqlx::postgres::PgConnectOptions;
+use tokio::task::AbortHandle;
+
+use self::connect::Pool;
+use crate::port::{EventLog, Lane, OpenError, StoreError};
+
+/// Write lanes of a node unless told otherwise (ARCHITECTURE.md §4).
+pub const LANES_DEFAULT: u16 = 8;
+/// Connections for ownership: one may hold a transaction while another says that this node lives.
+const CONTROL_CONNECTIONS_MAX: u32 = 2;
+/// Connections for reads and snapshots. Few: a read is short, and appends must find the server's cores free.
+const READ_CONNECTIONS_MAX: u32 = 8;
+
+/// Where the log is and how to use it.
+#[derive(Clone)]
+pub struct PgOptions {
+    /// `postgres://user:password@host:port/database?…`
+    pub url: String,
+    /// Write lanes, at least one.
+    pub lanes: u16,
+    /// Brings the schema up to date when opening; otherwise an old schema is unfit.
+    pub migrate: bool,
+    /// Accepts a server that may lose what it committed. For experiments only.
+    pub allow_unsafe: bool,
+}
+
+impl PgOptions {
+    /// The defaults: [`LANES_DEFAULT`] lanes, migrating, safe.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            lanes: LANES_DEFAULT,
+            migrate: true,
+            allow_unsafe: false,
+        }
+    }
+}
+
+/// Without the URL, which holds a password.
+impl fmt::Debug for PgOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PgOptions")
+            .field("lanes", &self.lanes)
+            .field("migrate", &self.migrate)
+            .field("allow_unsafe", &self.allow_unsafe)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The log of a cluster, shared by its clones.
+#[derive(Clone)]
+pub struct PgLog {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    server: PgConnectOptions,
+    lanes: u16,
+    control: Pool,
+    readers: Pool,
+    /// What the minutely check found last.
+    fit: Arc<AtomicBool>,
+    upkeep: AbortHandle,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.upkeep.abort();
+    }
+}
+
+impl fmt::Debug for PgLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PgLog")
+            .field("lanes", &self.shared.lanes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PgLog {
+    /// Connects, checks that the server is fit for a log, brings the schema up to date, and keeps the weekly children ahead of time.
+    ///
+    /// [`OpenError::Unfit`] for unsafe server settings, an old schema without `migrate`, or one that a newer release made.
+    pub async fn open(options: PgOptions) -> Result<Self, OpenError> {
+        let server = PgConnectOptions::from_str(&options.url).map_err(|error| {
+            OpenError::Unfit(format!("the database URL cannot be used: {error}"))
+        })?;
+        let server = connect::quiet(server);
+        let mut first = connect::session(&server, "hubbub/log").await?;
+        checks::check(&mut first, options.allow_unsafe).await?;
+        schema::prepare(&mut first, options.migrate).await?;
+        segments::ensure_current(&mut first).await?;
+        drop(first);
+
+        let control = Pool::new(&server, "hubbub/control", CONTROL_CONNECTIONS_MAX);
+        let readers = Pool::new(&server, "hubbub/read", READ_CONNECTIONS_MAX);
+        let fit = Arc::new(AtomicBool::new(true));
+        let upkeep = segments::keep_up(readers.clone(), options.allow_unsafe, Arc::clone(&fit));
+        Ok(Self {
+            shared: Arc::new(Shared {
+                server,
+                lanes: options.lanes.max(1),
+                control,
+                readers,
+                fit,
+                upkeep: tokio::spawn(upkeep).abort_handle(),
+            }),
+        })
+    }
+
+    /// Ends the minutely look and closes the pools; lanes end by themselves. Calls that come later are answered as unavailable.
+    pub async fn close(&self) {
+        self.shared.upkeep.abort();
+        self.shared.control.close().await;
+        self.shared.readers.close().await;
+    }
+
+    /// Begins a segment: makes its child when it is not there and moves every fence row that is behind to it, without disturbing owners.
+    ///
+    /// The log does this by itself at the change of the week; numbers are weeks since 1970 and never fall.
+    pub async fn begin_segment(&self, segment: i16) -> Result<(), StoreError> {
+        let mut borrowed = self.shared.readers.borrow().await.map_err(fault::store)?;
+        segments::begin(borrowed.connection(), segment)
+            .await
+            .map_err(fault::store)?;
+        borrowed.done();
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl EventLog for PgLog {
+    async fn open_lane(&self, me: Incarnation, lane: u16) -> Result<Box<dyn Lane>, OpenError> {
+        if !self.shared.fit.load(Ordering::Relaxed) {
+            return Err(OpenError::Unfit(
+                "the database server may lose what it commits; see the log".to_owned(),
+            ));
+        }
+        let lane = lane::open(&self.shared.server, me, lane).await?;
+        Ok(Box::new(lane))
+    }
+
+    fn lanes(&self) -> u16 {
+        self.shared.lanes
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! The append: one autocommit statement for rows of many partitions, each stored only if its epoch still stands.
+//!
+//! ```text
+//! fenced   the fence rows of the batch whose epoch matches, locked FOR NO KEY UPDATE, ascending (so that no two lanes deadlock)
+//! stored   the batch's rows of fenced partitions, into the fence row's segment
+//! answer   per fenced partition, how many rows are in
+//! ```
+//!
+//! An acquire holds the same row lock while it bumps the epoch. A statement that waits for it sees the new epoch when it goes on (READ
+//! COMMITTED looks at the locked row again), drops that partition, and stores the rest.
+
+use hubbub_domain::position::{Epoch, PartitionId};
+use hubbub_wire::stored::EventRow;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row as _};
+
+use crate::columns::{partition, signed, unsigned};
+use crate::port::{AppendBatch, ReadError};
+
+/// The statement. Arrays instead of rows: one plan for every batch size.
+pub(super) const APPEND: &str = r#"
+with fenced as materialized (
+    select p.partition, p.epoch, p.segment
+    from unnest($1::smallint[], $2::bigint[]) as wanted(partition, epoch)
+    join log_partition p on p.partition = wanted.partition and p.epoch = wanted.epoch
+    order by p.partition
+    for no key update of p
+), stored as (
+    insert into event_log ("offset", seq, at, epoch, crc, body_crc, segment, partition, kind, ver, fmt, conversation_id, command_id, meta, body)
+    select r."offset", r.seq, r.at, f.epoch, r.crc, r.body_crc, f.segment, f.partition, r.kind, r.ver, r.fmt, r.conversation_id, r.command_id, r.meta, r.body
+    from unnest($3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::integer[], $8::integer[], $9::smallint[], $10::smallint[],
+        $11::smallint[], $12::uuid[], $13::uuid[], $14::bytea[], $15::bytea[])
+        as r(partition, "offset", seq, at, crc, body_crc, kind, ver, fmt, conversation_id, command_id, meta, body)
+    join fenced f on f.partition = r.partition
+    returning partition
+)
+select f.partition, count(s.partition)
+from fenced f left join stored s on s.partition = f.partition
+group by f.partition"#;
+
+/// The fence as two columns.
+pub(super) fn fence_columns(fence: &[(PartitionId, Epoch)]) -> (Vec<i16>, Vec<i64>) {
+    fence
+        .iter()
+        .map(|(partition, epoch)| (column(*partition), signed(epoch.get())))
+        .unzip()
+}
+
+/// A partition as its column; there are at most 2^14.
+pub(super) fn column(partition: PartitionId) -> i16 {
+    i16::try_from(partition.get()).unwrap_or(i16::MAX)
+}
+
+/// Sends the batch; gives the partitions that passed the fence with the number of their rows stored.
+///
+/// Reads the reply to its end: in the extended protocol the commit comes after the rows.
+pub(super) async fn append(
+    connection: &mut PgConnection,
+    batch: &AppendBatch,
+) -> Result<Vec<(PartitionId, u64)>, sqlx::Error> {
+    let (partitions, epochs) = fence_columns(&batch.fence);
+    let rows = &batch.rows;
+    let replied = sqlx::query(APPEND)
+        .bind(partitions)
+        .bind(epochs)
+        .bind(each(rows, |row| column(row.partition)))
+        .bind(each(rows, |row| signed(row.offset.get())))
+        .bind(each(rows, |row| signed(row.seq.get())))
+        .bind(each(rows, |row| row.at.millis()))
+        .bind(each(rows, |row| row.crc.cast_signed()))
+        .bind(each(rows, |row| row.body_crc.map(u32::cast_signed)))
+        .bind(each(rows, |row| row.kind))
+        .bind(each(rows, |row| row.ver))
+        .bind(each(rows, |row| row.fmt))
+        .bind(each(rows, |row| row.conversation.uuid()))
+        .bind(each(rows, |row| row.command_id.uuid()))
+        .bind(
+            rows.iter()
+                .map(|row| row.meta.as_ref())
+                .collect::<Vec<&[u8]>>(),
+        )
+        .bind(
+            rows.iter()
+                .map(|row| row.body.as_deref())
+                .collect::<Vec<Option<&[u8]>>>(),
+        )
+        .fetch_all(connection)
+        .await?;
+    passed(&replied)
+}
+
+fn each<T>(rows: &[EventRow], value: impl Fn(&EventRow) -> T) -> Vec<T> {
+    rows.iter().map(value).collect()
+}
+
+/// The reply's rows: partition and count.
+pub(super) fn passed(rows: &[PgRow]) -> Result<Vec<(PartitionId, u64)>, sqlx::Error> {
+    let misfit = |error: ReadError| sqlx::Error::Decode(error.into());
+    let mut passed = Vec::with_capacity(rows.len());
+    for row in rows {
+        let partition = partition(i64::from(row.try_get::<i16, _>(0)?)).map_err(misfit)?;
+        passed.push((
+            partition,
+            unsigned("count", row.try_get(1)?).map_err(misfit)?,
+        ));
+    }
+    Ok(passed)
+}
