@@ -1,5 +1,6 @@
 /** One open conversation: header, timeline, composer. Arranges features; decides nothing. */
 import { useEffect, useState } from "react";
+import { ConnectionStatus } from "../features/ConnectionStatus.tsx";
 import { ConversationAvatar } from "../features/ConversationAvatar.tsx";
 import { useChat, useModel } from "../features/chat.ts";
 import { Composer } from "../features/composer/Composer.tsx";
@@ -49,9 +50,9 @@ export function ConversationPane({ id, messageNo }: ConversationPaneProps) {
     <section className="pane" aria-label={title}>
       <Header summary={summary} title={title} />
       {live ? null : (
-        <p className="stale" role="status">
-          {strings.connection.stale}
-        </p>
+        <div className="stale">
+          <ConnectionStatus />
+        </div>
       )}
       <Timeline id={id} focusNo={messageNo} sent={sent} />
       <Composer id={id} title={title} onSent={() => setSent((count) => count + 1)} />

@@ -1,5 +1,6 @@
 /** The signed-in screen: inbox beside one pane; on a phone one at a time. */
 import { useEffect, useState } from "react";
+import { ConnectionVoice } from "../features/ConnectionStatus.tsx";
 import { useChat, useModel } from "../features/chat.ts";
 import { NewConversation } from "../features/discover/NewConversation.tsx";
 import { RoomsPage } from "../features/discover/RoomsPage.tsx";
@@ -94,6 +95,7 @@ export function Main({ onLogOut }: { readonly onLogOut: () => void }) {
         onNew={() => setCreating(true)}
         onLogOut={onLogOut}
       />
+      <ConnectionVoice />
       <main className="stage">
         <ErrorBoundary key={navigation.path}>
           {route.at === "conversation" && open !== null ? (

@@ -60,7 +60,6 @@ export const strings = {
       session_ended: "",
       left: "",
     },
-    stale: "Messages may be missing until the connection is back.",
   },
 
   inbox: {

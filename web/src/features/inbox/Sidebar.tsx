@@ -10,8 +10,8 @@ import { Icon } from "../../ui/icons.tsx";
 import { Waiting } from "../../ui/Notice.tsx";
 import { Link } from "../../ui/navigation.tsx";
 import type { ConversationId } from "../../wire/ids.ts";
+import { ConnectionStatus } from "../ConnectionStatus.tsx";
 import { useChat, useModel } from "../chat.ts";
-import { ConnectionStatus } from "./ConnectionStatus.tsx";
 import { InboxRow } from "./InboxRow.tsx";
 
 const say = strings.inbox;

@@ -44,7 +44,11 @@ function Frame(props: FrameProps) {
         <span className="message-side">{last ? <Avatar id={by} name={who} size="small" /> : null}</span>
       ) : null}
       <div className="bubble">
-        {named && !mine && first ? <bdi className="bubble-name">{who}</bdi> : null}
+        {named && !mine && first ? (
+          <span className="bubble-name">
+            <bdi>{who}</bdi>
+          </span>
+        ) : null}
         {children}
         <span className="bubble-foot">{foot}</span>
       </div>

@@ -1,7 +1,7 @@
 /** The virtual list: only what is near the view is in the document; history grows at the top without moving what is read. */
 import { useVirtualizer } from "@tanstack/react-virtual";
 import type { Ref } from "react";
-import { useEffect, useImperativeHandle, useLayoutEffect, useRef, useState } from "react";
+import { useCallback, useEffect, useImperativeHandle, useLayoutEffect, useRef, useState } from "react";
 import { strings } from "../../lib/strings.ts";
 import { RowView } from "./RowView.tsx";
 import type { Row } from "./rows.ts";
@@ -38,6 +38,7 @@ export function MessageList(props: MessageListProps) {
   const { rows, named, focusNo, atStart, onNearStart, onNearEnd, onAtEnd, ref } = props;
   const scroller = useRef<HTMLDivElement>(null);
   const placed = useRef(false);
+  const pinned = useRef(true);
   const [settled, setSettled] = useState(false);
   const list = useVirtualizer({
     count: rows.length,
@@ -48,9 +49,6 @@ export function MessageList(props: MessageListProps) {
     followOnAppend: true,
     scrollEndThreshold: END_THRESHOLD,
     overscan: OVERSCAN,
-    onChange: (instance) => {
-      if (placed.current) onAtEnd(instance.isAtEnd(END_THRESHOLD));
-    },
   });
   const items = list.getVirtualItems();
   const firstIndex = items[0]?.index ?? 0;
@@ -70,24 +68,42 @@ export function MessageList(props: MessageListProps) {
     setSettled(true);
   }, [rows, focusNo, list]);
 
+  const look = useCallback(() => {
+    const view = scroller.current;
+    if (view === null || !placed.current) return;
+    pinned.current = view.scrollHeight - view.scrollTop - view.clientHeight <= END_THRESHOLD;
+    onAtEnd(pinned.current);
+  }, [onAtEnd]);
+
+  // A growing composer or a phone's keyboard takes space from below: whoever read the end goes on reading the end.
+  useEffect(() => {
+    const view = scroller.current;
+    if (view === null) return;
+    const observer = new ResizeObserver(() => {
+      if (placed.current && pinned.current) list.scrollToEnd();
+    });
+    observer.observe(view);
+    return () => observer.disconnect();
+  }, [list]);
+
   useEffect(() => {
     if (!settled) return;
-    onAtEnd(list.isAtEnd(END_THRESHOLD));
+    look();
     if (firstIndex < LOAD_AHEAD) onNearStart();
     if (lastIndex > rows.length - LOAD_AHEAD) onNearEnd();
-  }, [settled, firstIndex, lastIndex, rows, list, onAtEnd, onNearStart, onNearEnd]);
+  }, [settled, firstIndex, lastIndex, rows, look, onNearStart, onNearEnd]);
 
   return (
     <div
       className="scroller"
       ref={scroller}
+      onScroll={look}
       role="log"
       aria-live="off"
       aria-label={strings.timeline.label}
       // biome-ignore lint/a11y/noNoninteractiveTabindex: without focus nobody could scroll it by keyboard
       tabIndex={0}
     >
-      {atStart ? <p className="beginning">{strings.timeline.start}</p> : null}
       <div className="scroller-rows" style={{ height: list.getTotalSize() }}>
         {items.map((item) => {
           const row = rows[item.index];
@@ -100,7 +116,12 @@ export function MessageList(props: MessageListProps) {
               className="scroller-row"
               style={{ transform: `translateY(${item.start}px)` }}
             >
-              <RowView row={row} named={named} focused={focusNo !== null && numberOf(row) === focusNo} />
+              <RowView
+                row={row}
+                named={named}
+                focused={focusNo !== null && numberOf(row) === focusNo}
+                begins={atStart && item.index === 0}
+              />
             </div>
           );
         })}

@@ -11,8 +11,10 @@ export const RowView = memo(function RowView(props: {
   readonly row: Row;
   readonly named: boolean;
   readonly focused: boolean;
+  /** Nothing was ever said before this line. */
+  readonly begins: boolean;
 }) {
-  const { row, named, focused } = props;
+  const { row, named, focused, begins } = props;
   const chat = useChat();
   const me = useModel((model) => model.me.id);
   const { said, first, last } = row;
@@ -20,6 +22,7 @@ export const RowView = memo(function RowView(props: {
   const who = useModel((model) => nameOf(model.people, by));
   return (
     <>
+      {begins ? <p className="beginning">{strings.timeline.start}</p> : null}
       {row.opensDay ? (
         <p className="day">
           <span>{dayTitle(row.at, chat.clock.now())}</span>

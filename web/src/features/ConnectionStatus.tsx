@@ -1,9 +1,9 @@
 /** The truth about the line, in words. Quiet while all is well. */
 import { useEffect, useState } from "react";
-import { strings } from "../../lib/strings.ts";
-import type { Connection } from "../../socket/connection.ts";
-import { Button } from "../../ui/Button.tsx";
-import { useChat, useReadable } from "../chat.ts";
+import { strings } from "../lib/strings.ts";
+import type { Connection } from "../socket/connection.ts";
+import { Button } from "../ui/Button.tsx";
+import { useChat, useReadable } from "./chat.ts";
 
 const say = strings.connection;
 
@@ -38,18 +38,32 @@ function shown(connection: Connection, online: boolean): Shown {
   return { tone: "bad", text: say.reconnecting, reason };
 }
 
+function useShown(): Shown {
+  return shown(useReadable(useChat().connection), useOnline());
+}
+
 export function ConnectionStatus() {
   const chat = useChat();
-  const connection = useReadable(chat.connection);
-  const { tone, text, reason } = shown(connection, useOnline());
+  const { tone, text, reason } = useShown();
+  const waiting = useReadable(chat.connection).at === "waiting";
   return (
     <div className="connection" data-tone={tone}>
       <span className="connection-dot" aria-hidden="true" />
-      <span className="connection-text" role="status">
+      <span className="connection-text">
         <span>{text}</span>
         {reason === "" ? null : <span className="connection-reason"> {reason}</span>}
       </span>
-      {connection.at === "waiting" ? <Button onClick={chat.retryNow}>{strings.tryNow}</Button> : null}
+      {waiting ? <Button onClick={chat.retryNow}>{strings.tryNow}</Button> : null}
     </div>
+  );
+}
+
+/** Says the same once to screen readers, wherever on the screen it is shown. */
+export function ConnectionVoice() {
+  const { text, reason } = useShown();
+  return (
+    <p className="hidden" role="status">
+      {text} {reason}
+    </p>
   );
 }
