@@ -66,6 +66,8 @@ pub struct ClientOptions {
     pub cursors: Vec<Cursor>,
     /// Notices waiting for the application at most.
     pub notices_max: usize,
+    /// HTTP connections to share with other clients of this process and runtime; `None` opens its own.
+    pub http: Option<Rest>,
     /// Sees raw frames; for tests and tools.
     pub tap: Option<Arc<dyn FrameTap>>,
     /// Seed of the waiting times; `None` takes one from the system.
@@ -83,6 +85,7 @@ impl ClientOptions {
             device_id: ambient::fresh_id(),
             cursors: Vec::new(),
             notices_max: NOTICES_MAX_DEFAULT,
+            http: None,
             tap: None,
             seed: None,
         }
@@ -133,8 +136,12 @@ impl Client {
     /// # Errors
     /// [`RestError::Setup`] when no HTTP client can be made.
     pub fn connect(options: ClientOptions) -> Result<(Self, Events), RestError> {
-        let first_rest = Rest::new(options.base_urls.first().map_or("", String::as_str))?
-            .with_token(&options.token);
+        let first_url = options.base_urls.first().map_or("", String::as_str);
+        let http = match &options.http {
+            Some(shared) => shared.at(first_url),
+            None => Rest::new(first_url)?,
+        };
+        let first_rest = http.with_token(&options.token);
         let rests: Arc<[Rest]> = options
             .base_urls
             .iter()
