@@ -1,4 +1,5 @@
 //! The behaviours of the read models on SQLite and on Postgres, over the real logs.
+
 #![expect(
     clippy::unwrap_used,
     reason = "a behaviour stops where something is not as it must be"
@@ -10,8 +11,10 @@ mod world;
 use std::sync::Arc;
 
 use hubbub_event_log::LogReader;
+use hubbub_event_log::postgres::{PgLog, PgOptions};
 use hubbub_event_log::sqlite::SqliteLog;
 use hubbub_projections::Projections;
+use hubbub_testkit::pg::PgScratch;
 
 use crate::world::World;
 
@@ -26,12 +29,29 @@ async fn on_sqlite() -> (World, tempfile::TempDir) {
     (World::new(log, projections).await, dir)
 }
 
+async fn on_postgres() -> Option<(World, PgScratch)> {
+    let scratch = PgScratch::create()?;
+    let log = Arc::new(PgLog::open(PgOptions::new(scratch.url())).await.unwrap());
+    let reader: Arc<dyn LogReader> = log.clone();
+    let projections = Projections::open_postgres(scratch.url(), true, reader)
+        .await
+        .unwrap();
+    Some((World::new(log, projections).await, scratch))
+}
+
 macro_rules! behaviours {
     ($($name:ident),* $(,)?) => {
         mod sqlite {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
                 let (world, _keep) = super::on_sqlite().await;
+                super::behaviour::$name(world).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let Some((world, _keep)) = super::on_postgres().await else { return };
                 super::behaviour::$name(world).await;
             })*
         }

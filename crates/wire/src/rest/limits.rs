@@ -8,9 +8,9 @@ use crate::client::{CURSOR_CATCH_UP_EVENTS, FRAME_BYTES_MAX};
 use crate::rest::list::PAGE_ITEMS_MAX;
 
 /// Characters of a password at least.
-pub const PASSWORD_CHARS_MIN: u32 = 10;
+pub const PASSWORD_CHARS_MIN: u32 = 12;
 /// Characters of a password at most: hashing cost must not grow with the input.
-pub const PASSWORD_CHARS_MAX: u32 = 256;
+pub const PASSWORD_CHARS_MAX: u32 = 128;
 /// Kinds of reactions on one message.
 pub const REACTION_KINDS_MAX: u32 = 50;
 /// Bytes of one uploaded file.

@@ -1,0 +1,100 @@
+//! A connection of the client library, with waiting for what it should bring.
+
+use hubbub_client::{Client, Events, Notice};
+use hubbub_wire::client::outbound::Ack;
+use hubbub_wire::client::{EventData, RawEvent};
+use uuid::Uuid;
+
+use super::PATIENCE;
+
+/// A connected client and everything it has told so far.
+pub(crate) struct Listener {
+    pub(crate) client: Client,
+    events: Events,
+    /// Every notice that was taken, in order.
+    pub(crate) heard: Vec<Notice>,
+}
+
+impl Listener {
+    pub(crate) const fn new(client: Client, events: Events) -> Self {
+        Self {
+            client,
+            events,
+            heard: Vec::new(),
+        }
+    }
+
+    /// The next notice that is wanted; others are passed over (and kept in `heard`).
+    pub(crate) async fn until<T>(
+        &mut self,
+        what: &str,
+        mut wanted: impl FnMut(&Notice) -> Option<T>,
+    ) -> T {
+        let listening = async {
+            loop {
+                let Some(notice) = self.events.next().await else {
+                    panic!("the client ended while waiting for: {what}");
+                };
+                let found = wanted(&notice);
+                self.heard.push(notice);
+                if let Some(found) = found {
+                    return found;
+                }
+            }
+        };
+        match tokio::time::timeout(PATIENCE, listening).await {
+            Ok(found) => found,
+            Err(_elapsed) => panic!("waited in vain for: {what}; heard: {:#?}", self.heard),
+        }
+    }
+
+    /// The next event of the conversation, whatever it is.
+    pub(crate) async fn event_of(&mut self, conversation: Uuid) -> RawEvent {
+        self.until("an event", |notice| match notice {
+            Notice::Delivered(event) if event.conversation_id == conversation => {
+                Some(event.as_ref().clone())
+            }
+            _other => None,
+        })
+        .await
+    }
+
+    /// The message with that text.
+    pub(crate) async fn message(&mut self, conversation: Uuid, body: &str) -> RawEvent {
+        self.until(body, |notice| match notice {
+            Notice::Delivered(event) if event.conversation_id == conversation => {
+                (body_of(event) == Some(body)).then(|| event.as_ref().clone())
+            }
+            _other => None,
+        })
+        .await
+    }
+
+    /// Says something and waits for the ack.
+    pub(crate) async fn say(&self, conversation: Uuid, body: &str) -> Ack {
+        let receipt = self.client.send(conversation, body).await.expect("the client runs");
+        tokio::time::timeout(PATIENCE, receipt)
+            .await
+            .expect("an answer comes in time")
+            .expect("the message is stored")
+    }
+
+    /// The seqs of everything delivered of that conversation so far.
+    pub(crate) fn delivered_seqs(&self, conversation: Uuid) -> Vec<u64> {
+        self.heard
+            .iter()
+            .filter_map(|notice| match notice {
+                Notice::Delivered(event) if event.conversation_id == conversation => Some(event.seq),
+                _other => None,
+            })
+            .collect()
+    }
+}
+
+/// The text of a message.
+pub(crate) fn body_of(event: &RawEvent) -> Option<&str> {
+    match &event.event {
+        EventData::MessageSent(message) => message.body.as_deref(),
+        _other => None,
+    }
+}
