@@ -1,0 +1,48 @@
+//! One caller who waits for one reply.
+
+use hubbub_wire::bus::OwnerReply;
+use tokio::sync::oneshot;
+
+use crate::permits::Permit;
+
+/// What "try again later" asks for when this conversation or node cannot serve, in milliseconds: about the time of an activation that
+/// went wrong, short against a client's patience of five seconds.
+pub(crate) const UNAVAILABLE_RETRY_AFTER_MS: u32 = 500;
+
+/// The caller's end, with the permit that admitted the request.
+///
+/// Dropped without a reply it says nothing, which the caller's side reads as "unknown": that is the only thing that may be said of a
+/// request whose actor is gone.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    to: oneshot::Sender<OwnerReply>,
+    _permit: Permit,
+}
+
+impl Answer {
+    pub(crate) fn new(to: oneshot::Sender<OwnerReply>, permit: Permit) -> Self {
+        Self {
+            to,
+            _permit: permit,
+        }
+    }
+
+    /// Says it; a caller that no longer listens is no error.
+    pub(crate) fn send(self, reply: OwnerReply) {
+        if self.to.send(reply).is_err() {
+            tracing::trace!("the caller no longer waits");
+        }
+    }
+
+    /// A definite no that depends on nothing: nothing was done.
+    pub(crate) fn unavailable(self) {
+        self.send(unavailable());
+    }
+}
+
+/// The reply of who cannot serve now.
+pub(crate) const fn unavailable() -> OwnerReply {
+    OwnerReply::Unavailable {
+        retry_after_ms: UNAVAILABLE_RETRY_AFTER_MS,
+    }
+}

@@ -1,0 +1,15 @@
+//! One conversation: its order, its memory, its replies.
+//!
+//! [`core`] is the sequencer without I/O; [`actor`] the thin actix shell around it; [`load`] brings a state from the log; [`registers`]
+//! keeps members' markers; `place` says where an event stands; [`origins`] knows which epoch wrote which event; [`turn`] is what goes in and out.
+
+pub(crate) mod actor;
+pub(crate) mod core;
+pub(crate) mod load;
+pub(crate) mod origins;
+mod place;
+pub(crate) mod registers;
+pub(crate) mod turn;
+
+#[cfg(test)]
+mod core_tests;

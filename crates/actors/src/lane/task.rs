@@ -1,0 +1,210 @@
+//! The lane's task: gather, send, settle, and come back after a lost connection.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hubbub_domain::position::{Epoch, PartitionId};
+use hubbub_event_log::{AppendOutcome, Lane};
+use tokio::sync::mpsc;
+
+use crate::conversation::turn::TakeBack;
+use crate::lane::queue::LaneQueue;
+use crate::lane::{LaneInput, Report, Reporter};
+use crate::shared::Shared;
+
+/// First pause before a lost lane is opened again: a database that restarts cleanly is back within a second or two.
+const REOPEN_PAUSE_MIN: Duration = Duration::from_millis(50);
+/// Longest pause between two attempts: commands wait for it, so it stays well below their deadlines.
+const REOPEN_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// How often commands past their deadline are looked for while the lane is down.
+const EXPIRY_LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// One lane.
+pub(crate) struct LaneTask {
+    pub(super) shared: Arc<Shared>,
+    number: u16,
+    inputs: mpsc::Receiver<LaneInput>,
+    pub(super) queue: LaneQueue,
+    reporters: HashMap<PartitionId, (Epoch, Reporter)>,
+    lane: Option<Box<dyn Lane>>,
+    /// Conflicts in a row that no look-up explained.
+    pub(super) unexplained: u8,
+}
+
+impl LaneTask {
+    pub(crate) fn new(shared: Arc<Shared>, number: u16, inputs: mpsc::Receiver<LaneInput>) -> Self {
+        Self {
+            shared,
+            number,
+            inputs,
+            queue: LaneQueue::default(),
+            reporters: HashMap::new(),
+            lane: None,
+            unexplained: 0,
+        }
+    }
+
+    /// Runs until every sender is gone.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let Some(mut lane) = self.take_lane().await else {
+                return;
+            };
+            if self.queue.is_empty() {
+                self.lane = Some(lane);
+                match self.inputs.recv().await {
+                    None => return,
+                    Some(input) => self.take(input),
+                }
+                continue;
+            }
+            self.gather();
+            self.expire();
+            let alive = self.append(&mut lane).await && self.write_markers(&mut lane).await;
+            if alive {
+                self.lane = Some(lane);
+            }
+        }
+    }
+
+    /// Whatever has arrived by now.
+    fn gather(&mut self) {
+        while let Ok(input) = self.inputs.try_recv() {
+            self.take(input);
+        }
+    }
+
+    fn take(&mut self, input: LaneInput) {
+        match input {
+            LaneInput::Open {
+                partition,
+                epoch,
+                reporter,
+            } => {
+                self.queue.open(partition, epoch);
+                self.reporters.insert(partition, (epoch, reporter));
+            }
+            LaneInput::Row {
+                partition,
+                epoch,
+                round,
+                row,
+            } => self.queue.push(partition, epoch, round, *row),
+            LaneInput::Markers {
+                partition,
+                epoch,
+                markers,
+            } => self.queue.push_markers(partition, epoch, markers),
+            LaneInput::Close { partition, epoch } => self.close(partition, epoch),
+        }
+    }
+
+    /// `false` when the connection is to be given up.
+    async fn append(&mut self, lane: &mut Box<dyn Lane>) -> bool {
+        let drawn = self.queue.draw();
+        if drawn.is_empty() {
+            return true;
+        }
+        tracing::trace!(
+            lane = self.number,
+            rows = drawn.rows(),
+            partitions = drawn.parts.len(),
+            "log.append"
+        );
+        let outcome = lane.append(drawn.batch()).await;
+        self.shared.stats.appends.one();
+        let alive = outcome != AppendOutcome::Unknown;
+        self.settle(drawn, outcome).await;
+        alive
+    }
+
+    async fn write_markers(&mut self, lane: &mut Box<dyn Lane>) -> bool {
+        let (fence, updates) = self.queue.draw_markers();
+        if updates.is_empty() {
+            return true;
+        }
+        let count = updates.len();
+        let outcome = lane.write_markers(fence.clone(), updates).await;
+        let alive = outcome != AppendOutcome::Unknown;
+        self.settle_markers(&fence, count, outcome);
+        alive
+    }
+
+    /// Tells a partition, if it is still there under that epoch.
+    pub(super) fn report(&mut self, partition: PartitionId, epoch: Epoch, report: Report) {
+        let delivered = match self.reporters.get(&partition) {
+            Some((current, reporter)) if *current == epoch => reporter(report),
+            Some(_) | None => return,
+        };
+        if !delivered {
+            self.close(partition, epoch);
+        }
+    }
+
+    pub(super) fn close(&mut self, partition: PartitionId, epoch: Epoch) {
+        self.queue.close(partition, epoch);
+        if self
+            .reporters
+            .get(&partition)
+            .is_some_and(|(current, _)| *current == epoch)
+        {
+            self.reporters.remove(&partition);
+        }
+    }
+
+    /// Takes back what waits of a partition and was not sent, or was sent and certainly not stored.
+    pub(super) fn take_back(&mut self, partition: PartitionId, epoch: Epoch, how: TakeBack) {
+        if self.queue.epoch(partition) != Some(epoch) {
+            return;
+        }
+        if let Some(round) = self.queue.take_back(partition) {
+            self.shared.stats.takebacks.one();
+            self.report(partition, epoch, Report::TakenBack { round, how });
+        }
+    }
+
+    /// Commands past their deadline are dropped before the append: their partitions judge again without them.
+    fn expire(&mut self) {
+        for partition in self.queue.expired(Instant::now()) {
+            if let Some(epoch) = self.queue.epoch(partition) {
+                self.take_back(partition, epoch, TakeBack::Rerun { found: Vec::new() });
+            }
+        }
+    }
+
+    /// The open lane, opening one if need be; takes inputs meanwhile. `None` when every sender is gone.
+    async fn take_lane(&mut self) -> Option<Box<dyn Lane>> {
+        if let Some(lane) = self.lane.take() {
+            return Some(lane);
+        }
+        let mut pause = REOPEN_PAUSE_MIN;
+        loop {
+            let shared = Arc::clone(&self.shared);
+            let number = self.number;
+            let opening = async move { shared.log.open_lane(shared.me, number).await };
+            match self.meanwhile(opening).await? {
+                Ok(lane) => return Some(lane),
+                Err(error) => {
+                    tracing::warn!(lane = number, %error, retry_after = ?pause, "write lane not open");
+                }
+            }
+            self.meanwhile(tokio::time::sleep(pause)).await?;
+            pause = pause.saturating_mul(2).min(REOPEN_PAUSE_MAX);
+        }
+    }
+
+    /// Takes inputs and lets commands expire until `work` is done. `None` when every sender is gone.
+    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(work);
+        let mut look = tokio::time::interval(EXPIRY_LOOK_EVERY);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return Some(done),
+                input = self.inputs.recv() => self.take(input?),
+                _ = look.tick() => self.expire(),
+            }
+        }
+    }
+}

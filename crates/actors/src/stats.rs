@@ -1,0 +1,116 @@
+//! What the host counts, for the telemetry room to export. Plain atomics: a hot path pays one relaxed addition.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Counters that only rise, since the host started.
+        #[derive(Debug, Default)]
+        pub(crate) struct Stats {
+            $(pub(crate) $name: Counter,)*
+        }
+
+        /// One reading of the host's counters and gauges.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+        pub struct StatsView {
+            $($(#[$doc])* pub $name: u64,)*
+            /// Requests under way now.
+            pub under_way: u64,
+            /// Conversations in memory now.
+            pub residents: u64,
+            /// Bytes that their states take, estimated.
+            pub resident_bytes: u64,
+            /// Bytes that wait to be published.
+            pub publish_queue_bytes: u64,
+        }
+
+        impl Stats {
+            pub(crate) fn view(&self) -> StatsView {
+                StatsView {
+                    $($name: self.$name.get(),)*
+                    ..StatsView::default()
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Requests that reached a partition of this node.
+    requests,
+    /// Requests refused for want of a permit.
+    busy,
+    /// Events committed.
+    events_committed,
+    /// Append statements that ended, whatever way.
+    appends,
+    /// Append statements that a unique constraint refused.
+    append_conflicts,
+    /// Append statements that the store refused.
+    append_refusals,
+    /// Append statements without a definite answer.
+    append_unknowns,
+    /// Partitions found fenced by an append or a marker write.
+    fenced,
+    /// Partitions whose speculative events were taken back.
+    takebacks,
+    /// Command ids looked up in the log before an append.
+    probes,
+    /// Conversations loaded from the log.
+    activations,
+    /// Conversations that left memory to make room.
+    passivations,
+    /// Snapshots stored.
+    snapshots,
+    /// Panics caught in a conversation.
+    panics,
+    /// Conversations put into quarantine.
+    quarantines,
+    /// Messages handed to the bus.
+    publishes,
+    /// Messages that the bus refused or that found its queue full; numbers heal the loss.
+    publish_failures,
+    /// Marker writes stored, counted by marker.
+    markers_stored,
+}
+
+/// A number that only rises.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn one(&self) {
+        self.add(1);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that rises and falls.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge(AtomicUsize);
+
+impl Gauge {
+    pub(crate) fn add(&self, n: usize) -> usize {
+        self.0.fetch_add(n, Ordering::Relaxed).saturating_add(n)
+    }
+
+    pub(crate) fn subtract(&self, n: usize) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A count as a metric value.
+pub(crate) fn as_u64(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
