@@ -87,7 +87,7 @@ impl Router {
                 match self.attempt(owner, request, attempt, trace.clone()).await {
                     Attempt::Answered(OwnerReply::WrongOwner { hint }) => match hint {
                         Some((better, newer)) if newer > epoch => {
-                            self.view.learn(partition, newer, Some(better))
+                            self.view.learn(partition, newer, Some(better));
                         }
                         Some(_) | None => self.view.doubt(partition, owner, epoch),
                     },
