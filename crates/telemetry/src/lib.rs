@@ -18,4 +18,4 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use init::{Guard, InitError, LogFormat, TelemetryOptions, init};
 pub use metrics::Metrics;
 pub use propagate::{TraceContext, current_trace_id};
-pub use task::{OnError, spawn_named};
+pub use task::{OnError, run_to_end, spawn_named};

@@ -9,6 +9,7 @@ use std::panic::AssertUnwindSafe;
 use futures_util::FutureExt;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 /// What happens when a task ends by an error or a panic. Both are logged first, at ERROR.
 #[derive(Clone, Debug)]
@@ -60,6 +61,30 @@ where
     })
 }
 
+/// The work was lost: it panicked, or the runtime is shutting down. What it had done by then is not known.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} did not come to its end")]
+pub struct Lost(&'static str);
+
+/// Runs `future` to its end even when the caller is dropped while waiting: for work that must not stop halfway, such as a transaction.
+/// It stays in the caller's span.
+///
+/// # Panics
+/// Outside of a tokio runtime.
+pub async fn run_to_end<F>(name: &'static str, future: F) -> Result<F::Output, Lost>
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    let span = tracing::Span::current();
+    match tokio::spawn(future.instrument(span)).await {
+        Ok(output) => Ok(output),
+        Err(error) => {
+            tracing::error!(task = name, %error, "work was lost");
+            Err(Lost(name))
+        }
+    }
+}
+
 /// The words of a panic, when it has any.
 pub fn panic_message(payload: &(dyn Any + Send)) -> &str {
     payload
@@ -102,6 +127,33 @@ mod tests {
         });
         task.await.expect("ends");
         assert!(token.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn work_that_must_end_ends_although_nobody_waits_for_it() {
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (go_on, may_go_on) = tokio::sync::oneshot::channel::<()>();
+        let (done, is_done) = tokio::sync::oneshot::channel();
+        let caller = tokio::spawn(run_to_end("work", async {
+            begun.send(()).expect("the test waits");
+            may_go_on.await.expect("the test allows it");
+            done.send(()).expect("the test waits");
+        }));
+        has_begun.await.expect("begins");
+        caller.abort();
+        assert!(caller.await.is_err(), "the caller is gone");
+        go_on.send(()).expect("the work lives");
+        is_done.await.expect("ends");
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_is_lost_and_says_so() {
+        let fresh = true;
+        let lost = run_to_end("work", async move { assert!(!fresh, "on purpose") }).await;
+        assert_eq!(
+            lost.expect_err("is lost").to_string(),
+            "work did not come to its end"
+        );
     }
 
     #[test]
