@@ -323,7 +323,7 @@ impl Client {
         self.wait_for(deadline, State::is_caught_up).await
     }
 
-    /// The REST interface of the node that the connection is at, or was at last, as the same user.
+    /// The REST interface of the node that the connection is at, as the same user; of the first node while there is none.
     pub fn rest(&self) -> &Rest {
         let node = match *self.state.borrow() {
             State::Connecting { node } | State::Live { node, .. } => node,

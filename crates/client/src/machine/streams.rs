@@ -64,9 +64,9 @@ struct Stream {
 enum Start {
     /// Exactly `seq` + 1.
     After { seq: u64 },
-    /// The first that comes above `floor`: the server begins the stream. Until then `fallback` is the cursor to resume
-    /// from.
-    Fresh { floor: u64, fallback: Cursor },
+    /// The first that comes above `floor`: the server begins the stream. Should it be lost, the stream goes on after
+    /// `resume`.
+    Fresh { floor: u64, resume: u64 },
 }
 
 impl Streams {
@@ -83,7 +83,8 @@ impl Streams {
         for (place, (_touched, id)) in by_activity.into_iter().enumerate() {
             if place >= max {
                 self.want(id, u64::MAX);
-            } else if let Some(stream) = self.by_id.get(&id) {
+            } else if let Some(stream) = self.by_id.get_mut(&id) {
+                stream.anchor();
                 cursors.push(stream.cursor(id));
             }
         }
@@ -106,7 +107,7 @@ impl Streams {
         let Some(stream) = self.touch(id) else {
             // The first one sent: the stream starts here (PROTOCOL.md rules 1 and 4).
             let before = event.seq.saturating_sub(1);
-            self.insert(id, Start::After { seq: before }, None);
+            self.insert(id, Start::After { seq: before }, VecDeque::new());
             if let Some(stream) = self.by_id.get_mut(&id) {
                 stream.deliver(event, out);
             }
@@ -136,7 +137,7 @@ impl Streams {
             None => self.insert(
                 id,
                 Start::After { seq: head.seq },
-                Some((head.epoch, head.seq)),
+                VecDeque::from([(head.epoch, head.seq)]),
             ),
             Some(stream) => {
                 stream.anchor();
@@ -172,16 +173,29 @@ impl Streams {
     /// One is now a member: the server begins the stream with the own joining.
     pub fn added(&mut self, head: Cursor) {
         let id = head.conversation_id;
-        let floor = self.by_id.get(&id).map_or(0, Stream::seq);
-        self.remove(id);
-        self.insert(
-            id,
-            Start::Fresh {
-                floor,
-                fallback: head,
-            },
-            None,
-        );
+        let earlier = self.by_id.remove(&id).filter(|stream| stream.seq() > 0);
+        let (start, lineage) = match earlier {
+            // From before a removal that was missed: the server judges it anew.
+            Some(stream) => {
+                let floor = stream.seq();
+                (
+                    Start::Fresh {
+                        floor,
+                        resume: floor,
+                    },
+                    stream.lineage,
+                )
+            }
+            // The summary tells everything up to its head.
+            None => (
+                Start::Fresh {
+                    floor: 0,
+                    resume: head.seq,
+                },
+                VecDeque::from([(head.epoch, head.seq)]),
+            ),
+        };
+        self.insert(id, start, lineage);
     }
 
     /// One is no longer a member.
@@ -192,7 +206,10 @@ impl Streams {
     /// The application stands at `cursor`. Ignored where a position is known.
     pub fn follow(&mut self, cursor: Cursor) {
         if self.touch(cursor.conversation_id).is_none() {
-            let lineage = (cursor.seq > 0).then_some((cursor.epoch, cursor.seq));
+            let lineage = (cursor.seq > 0)
+                .then_some((cursor.epoch, cursor.seq))
+                .into_iter()
+                .collect();
             self.insert(
                 cursor.conversation_id,
                 Start::After { seq: cursor.seq },
@@ -307,7 +324,7 @@ impl Streams {
         Some(stream)
     }
 
-    fn insert(&mut self, id: Uuid, start: Start, lineage: Option<(u64, u64)>) {
+    fn insert(&mut self, id: Uuid, start: Start, lineage: VecDeque<(u64, u64)>) {
         if self.by_id.len() >= STREAMS_MAX {
             let silent = self
                 .by_id
@@ -323,7 +340,7 @@ impl Streams {
             id,
             Stream {
                 start,
-                lineage: lineage.into_iter().collect(),
+                lineage,
                 held: BTreeMap::new(),
                 wanted: None,
                 fetch: None,
@@ -337,20 +354,17 @@ impl Streams {
 
 impl Stream {
     fn cursor(&self, conversation_id: Uuid) -> Cursor {
-        match self.start {
-            Start::After { seq } => Cursor {
-                conversation_id,
-                epoch: self.epoch(),
-                seq,
-            },
-            Start::Fresh { fallback, .. } => fallback,
+        Cursor {
+            conversation_id,
+            epoch: self.epoch(),
+            seq: self.seq(),
         }
     }
 
     fn seq(&self) -> u64 {
         match self.start {
             Start::After { seq } => seq,
-            Start::Fresh { fallback, .. } => fallback.seq,
+            Start::Fresh { resume, .. } => resume,
         }
     }
 
@@ -358,15 +372,15 @@ impl Stream {
         self.lineage.back().map_or(0, |(epoch, _from)| *epoch)
     }
 
-    /// The stream is known to go on from the fallback: stop waiting for a first event.
+    /// The first event may have been lost: from here on, everything after `resume`.
     fn anchor(&mut self) {
-        if let Start::Fresh { fallback, .. } = self.start {
-            self.start = Start::After { seq: fallback.seq };
-            self.lineage = VecDeque::from([(fallback.epoch, fallback.seq)]);
-        }
+        self.start = Start::After { seq: self.seq() };
     }
 
     fn deliver(&mut self, event: RawEvent, out: &mut Vec<Effect>) {
+        if let Start::Fresh { .. } = self.start {
+            self.lineage.clear();
+        }
         if self.lineage.is_empty() || self.epoch() != event.epoch {
             if self.lineage.len() >= LINEAGE_MAX {
                 self.lineage.pop_front();

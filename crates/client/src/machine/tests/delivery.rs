@@ -236,16 +236,32 @@ fn a_new_member_starts_with_the_own_joining() {
     let c = conversation(1);
     let (mut bench, socket) = Bench::live(vec![]);
     bench.frame(socket, summary(c, 1, 30));
-    // The line breaks before the first event: the summary is a sound place to go on from.
+    // The summary may have been read a little later than the joining.
+    assert_eq!(bench.event(socket, event(c, 1, 28)), [28]);
+    assert_eq!(bench.event(socket, event(c, 1, 29)), [29]);
+}
+
+#[test]
+fn a_new_member_whose_line_breaks_goes_on_after_the_summary() {
+    let c = conversation(1);
+    let (mut bench, socket) = Bench::live(vec![]);
+    bench.frame(socket, summary(c, 1, 30));
     let (socket, cursors) = bench.reconnect(socket);
     assert_eq!(cursors, [cursor(c, 1, 30)]);
     bench.frame(socket, welcome());
-    assert_eq!(
-        bench.event(socket, event(c, 1, 30)),
-        [30],
-        "as the first one sent"
-    );
-    assert_eq!(bench.event(socket, event(c, 1, 31)), [31]);
+    assert!(bench.event(socket, event(c, 1, 30)).is_empty());
+    let asked = fetches(&bench.frame(socket, ServerFrame::Event(event(c, 1, 32))));
+    assert_eq!(asked[0].2, 31, "the first event is not taken on trust");
+}
+
+#[test]
+fn a_missed_removal_and_a_resync_together_go_on_from_the_old_place() {
+    let c = conversation(1);
+    let (mut bench, socket) = Bench::live(vec![cursor(c, 1, 5)]);
+    bench.frame(socket, summary(c, 1, 2_000));
+    let asked = fetches(&bench.frame(socket, resync(vec![cursor(c, 1, 2_000)])));
+    assert_eq!(asked[0].2, 6, "the server cuts what is hidden");
+    assert_eq!(bench.reconnect(socket).1, [cursor(c, 1, 5)]);
 }
 
 #[test]
