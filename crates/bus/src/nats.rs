@@ -1,7 +1,7 @@
 //! The bus over NATS.
 //!
-//! What is set against the client library's defaults, and why: pings every 5 s (a silent server is left after three), reconnect delays
-//! with full jitter (a restarted server is not stormed), bounded channels, own answer inboxes ([`inbox`]: the library keeps an entry for every
+//! What is set against the client library's defaults, and why: pings every 5 s and a probe every 3 s (a silent server is left within 10 s), reconnect delays
+//! with full jitter (a restarted server is not stormed), bounded channels, own answer inboxes (the library keeps an entry for every
 //! request that timed out, for ever).
 //!
 //! [`BusStatus::Up`] means more than a connection: the server has answered after every subscription was made again.

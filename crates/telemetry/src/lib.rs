@@ -4,7 +4,7 @@
 //!
 //! Never: message text, tokens or e-mail addresses in any of them; business decisions.
 //!
-//! Start reading at [`init`], then [`propagate`]; [`fields`], [`spans`] and [`metrics`] are the names.
+//! Start reading at [`mod@init`], then [`propagate`]; [`fields`], [`spans`] and [`metrics`] are the names.
 
 pub mod clock;
 pub mod fields;

@@ -158,6 +158,22 @@ async fn a_request_that_was_sent_is_open_when_the_line_is_cut() {
 }
 
 #[tokio::test]
+async fn a_server_that_falls_silent_is_seen_as_down_and_up_when_it_speaks_again() {
+    let Some(mut server) = NatsServer::start() else {
+        return;
+    };
+    let bus = node(&server.url(), "patient").await;
+    let mut heard = listen(&bus, SubjectPattern::AllEvents, 16).await;
+    let mut status = bus.status();
+    server.suspend();
+    becomes(&mut status, BusStatus::Down).await;
+    server.resume();
+    becomes(&mut status, BusStatus::Up).await;
+    publish(&bus, events(1), 1).await;
+    assert_eq!(number(&next(&mut heard).await.payload), 1);
+}
+
+#[tokio::test]
 async fn a_url_that_cannot_be_read_is_a_mistake_in_the_settings() {
     let bus = NatsBus::connect(NatsOptions::new("nats://:not a url:", "n")).await;
     assert!(matches!(bus, Err(ConnectError::BadUrl(_))), "{bus:?}");

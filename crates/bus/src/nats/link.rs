@@ -16,6 +16,13 @@ use crate::port::BusStatus;
 /// How often the status is compared with the connection, in case an event was lost (the library drops events when its queue is full).
 const COMPARE_EVERY: Duration = Duration::from_secs(1);
 
+/// Looks between two probes of a connection that seems to stand: a server that is suspended, or behind a line that swallows everything, keeps
+/// its connection open. The library's own pings need 15 s to notice.
+const PROBE_EVERY_LOOKS: u32 = 3;
+/// Probes without answer before the connection is given up: one may be the fault of a busy machine. With two seconds for each, a silent
+/// server is noticed within 10 s.
+const PROBES_LOST_MAX: u32 = 2;
+
 /// The state of the connection, shared by the callback that hears of changes and the bus that asks.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -96,22 +103,48 @@ pub(super) async fn watch_link(
     link: Arc<Link>,
     stop: CancellationToken,
 ) {
+    let mut looks: u32 = 0;
+    let mut probes_lost: u32 = 0;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = link.connected.notified() => {}
             () = tokio::time::sleep(COMPARE_EVERY) => {}
         }
+        looks = looks.wrapping_add(1);
         let connected = client.connection_state() == State::Connected;
         match (connected, link.status()) {
             (false, BusStatus::Up) => link.set(BusStatus::Down),
             (true, BusStatus::Down) => {
                 let answered = round_trip(&client, &inbox).await;
                 if answered && client.connection_state() == State::Connected {
+                    probes_lost = 0;
                     link.set(BusStatus::Up);
+                }
+            }
+            (true, BusStatus::Up) if looks.is_multiple_of(PROBE_EVERY_LOOKS) => {
+                let answered = round_trip(&client, &inbox).await;
+                probes_lost = if answered {
+                    0
+                } else {
+                    probes_lost.saturating_add(1)
+                };
+                if probes_lost >= PROBES_LOST_MAX {
+                    probes_lost = 0;
+                    link.set(BusStatus::Down);
+                    leave(&client).await;
                 }
             }
             (true, BusStatus::Up) | (false, BusStatus::Down) => {}
         }
+    }
+}
+
+/// Gives up the connection and looks for a server that answers.
+async fn leave(client: &Client) {
+    let leaving = tokio::time::timeout(COMPARE_EVERY, client.force_reconnect());
+    if !matches!(leaving.await, Ok(Ok(()))) {
+        // Its queue is full behind the same silent line; the library's own pings end it.
+        tracing::debug!("the NATS client did not take the wish to reconnect");
     }
 }
