@@ -22,7 +22,6 @@ mod segments;
 mod snapshots;
 
 use std::fmt;
-use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -112,10 +111,7 @@ impl PgLog {
     ///
     /// [`OpenError::Unfit`] for unsafe server settings, an old schema without `migrate`, or one that a newer release made.
     pub async fn open(options: PgOptions) -> Result<Self, OpenError> {
-        let server = PgConnectOptions::from_str(&options.url).map_err(|error| {
-            OpenError::Unfit(format!("the database URL cannot be used: {error}"))
-        })?;
-        let server = connect::quiet(server);
+        let server = connect::parse(&options.url)?;
         let mut first = connect::session(&server, "hubbub/log").await?;
         checks::check(&mut first, options.allow_unsafe).await?;
         schema::prepare(&mut first, options.migrate).await?;

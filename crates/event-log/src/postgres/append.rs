@@ -34,9 +34,9 @@ with fenced as materialized (
     join fenced f on f.partition = r.partition
     returning partition
 )
-select f.partition, count(s.partition)
-from fenced f left join stored s on s.partition = f.partition
-group by f.partition"#;
+select partition, count(*) - 1
+from (select partition from fenced union all select partition from stored) as seen
+group by partition"#;
 
 /// The fence as two columns.
 pub(super) fn fence_columns(fence: &[(PartitionId, Epoch)]) -> (Vec<i16>, Vec<i64>) {

@@ -3,6 +3,7 @@
 //! Settings are sent after connecting, not in the startup packet, so that a session pooler in between does not refuse them.
 
 use std::io;
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use hubbub_domain::ids::Incarnation;
@@ -41,9 +42,14 @@ const LANE: &str = concat!(
     tcp_settings!()
 );
 
-/// No SQL in the program's own log.
-pub(super) fn quiet(server: PgConnectOptions) -> PgConnectOptions {
-    server.disable_statement_logging()
+/// The server of a URL. No statement goes into the program's own log.
+pub(super) fn parse(url: &str) -> Result<PgConnectOptions, OpenError> {
+    let unfit = |what: String| OpenError::Unfit(format!("the database URL cannot be used: {what}"));
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(unfit("it does not begin with postgres://".to_owned()));
+    }
+    let server = PgConnectOptions::from_str(url).map_err(|error| unfit(error.to_string()))?;
+    Ok(server.disable_statement_logging())
 }
 
 /// The name under which a lane is known to the server: an acquire finds the backends of a dead incarnation by it.
