@@ -1,6 +1,6 @@
 //! The machine with real sockets, a real clock and real randomness: what applications hold.
 //!
-//! [`Client`] is a handle to one driver task ([`driver`]) that owns the machine and the socket. Handles talk to it through
+//! [`Client`] is a handle to one driver task (`driver`) that owns the machine and the socket. Handles talk to it through
 //! a bounded channel; it talks to the application through [`Events`]. **Read the events**: when the application does not,
 //! the driver stops reading the socket, and acks come over that same socket.
 //!

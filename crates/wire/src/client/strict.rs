@@ -2,7 +2,7 @@
 //!
 //! serde's derive alone is not enough. An internally tagged enum buffers the object first, which swallows doubled fields
 //! and lets `deny_unknown_fields` slip; and a derived struct also reads itself from an array. So the tag is read on its own
-//! ([`crate::client::inbound`]), a [`Tagged`] struct then reads the object directly and skips `t` once, and [`Object`] reads
+//! ([`crate::client::inbound`]), a `Tagged` struct then reads the object directly and skips `t` once, and `Object` reads
 //! only objects. Depth is bounded by `serde_json` (128 levels).
 
 use std::fmt;
