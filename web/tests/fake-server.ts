@@ -289,7 +289,6 @@ export class FakeServer {
     const known = place.commands.get(id);
     const event =
       known ?? this.append(place, user.id, { kind: "message_sent", data: { body: frame.body } }, id);
-    if (known === undefined) this.mark(user.id, conversation_id, event.message_no ?? 0);
     if (this.swallowAcks) return;
     socket.deliver([
       {
@@ -329,6 +328,7 @@ export class FakeServer {
       if (this.swallowEvents && user_id === by) continue;
       this.tell(user_id, [{ t: "event", ...raw } as ServerFrame]);
     }
+    if (raw.message_no !== undefined) this.mark(by, place.id, raw.message_no);
     return raw;
   }
 

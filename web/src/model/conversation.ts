@@ -69,7 +69,8 @@ export function adopt(
 ): { conversation: Conversation; exact: boolean } {
   const newer = fresh.head_seq >= (present.countedTo === FROZEN ? present.stream.seq : present.countedTo);
   const base: Conversation = newer ? { ...present, summary: fresh, countedTo: fresh.head_seq } : present;
-  return readUpTo(base, Math.max(mark, fresh.read_no), me);
+  // The mark only rises: a summary asked for before the last mark was stored must not bring its count back.
+  return readUpTo(base, Math.max(mark, present.summary.read_no, fresh.read_no), me);
 }
 
 function sent(

@@ -15,12 +15,12 @@ function meetPeople(turn: Turn, summary: Summary): void {
   if (last !== null && summary.kind !== "direct") turn.need([last.by]);
 }
 
-/** A mark has done its work once a summary shows it. */
-function confirmMark(turn: Turn, summary: Summary): void {
-  const mark = turn.model.marks.get(summary.id);
-  if (mark === undefined || summary.read_no < mark) return;
+/** A mark has done its work once the server shows it. */
+function confirmMark(turn: Turn, id: ConversationId, readNo: number): void {
+  const mark = turn.model.marks.get(id);
+  if (mark === undefined || readNo < mark) return;
   const marks = new Map(turn.model.marks);
-  marks.delete(summary.id);
+  marks.delete(id);
   turn.set({ marks });
 }
 
@@ -41,7 +41,7 @@ function present(turn: Turn, summary: Summary, activity: number): void {
   }
   const { conversation, exact } = adopt(known, summary, turn.model.marks.get(id) ?? 0, turn.model.me.id);
   turn.put({ ...conversation, activity: Math.max(activity, known.activity) });
-  confirmMark(turn, summary);
+  confirmMark(turn, id, summary.read_no);
   // Older than what events have told us, and not enough to count by: ask again when the inbox has caught up.
   if (summary.head_seq < known.stream.seq && (!exact || conversation.countedTo === FROZEN)) {
     turn.emit({ do: "later", ms: REFRESH_MS, input: { on: "refresh", id } });
@@ -105,8 +105,9 @@ export function removedNow(turn: Turn, id: ConversationId, reason: string): void
   turn.set({ conversations, missing: new Map(turn.model.missing).set(id, reason) });
 }
 
-/** This person has read up to here, on another device. */
+/** This person has read up to here, on this device or another. */
 export function marker(turn: Turn, id: ConversationId, no: number): void {
+  confirmMark(turn, id, no);
   const known = turn.conversation(id);
   if (known === undefined) return;
   const { conversation, exact } = readUpTo(known, no, turn.model.me.id);

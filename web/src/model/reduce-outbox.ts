@@ -18,6 +18,9 @@ import type { Turn } from "./state.ts";
 /** An acknowledgement that takes longer than this is asked for again with the same id; the server's own deadline is 5 s. */
 export const ACK_MS = 8_000;
 
+/** How long after its acknowledgement an own event may take before it counts as missed. */
+const EVENT_MS = 3_000;
+
 const find = (turn: Turn, id: CommandId): Outgoing | undefined =>
   turn.model.outbox.find((entry) => entry.id === id);
 
@@ -52,6 +55,11 @@ export function onAck(turn: Turn, ack: Extract<ServerFrame, { t: "ack" }>): void
   if (find(turn, ack.id) === undefined) return;
   set(turn, ack.id, { state: "stored", seq: ack.seq, problem: null });
   settle(turn, ack.conversation_id);
+  if (find(turn, ack.id) !== undefined) {
+    // Stored, but the event itself is not here. It comes before or after the acknowledgement; when it does not, it is asked for.
+    const { conversation_id: id, epoch, seq } = ack;
+    turn.emit({ do: "later", ms: EVENT_MS, input: { on: "event_due", id, epoch, seq } });
+  }
   pump(turn);
 }
 
@@ -132,12 +140,16 @@ function remove(turn: Turn, id: CommandId): void {
   turn.emit({ do: "forget", id });
 }
 
-/** The stored message itself has arrived (as an event or in a page): its echo has done its work. */
+/**
+ * The stored message itself has arrived (as an event or in a page): its echo has done its work, and the next in line may go. The
+ * acknowledgement may come later; it then finds nothing and is not needed.
+ */
 export function arrived(turn: Turn, ids: Iterable<CommandId | null>): void {
   if (turn.model.outbox.length === 0) return;
   for (const id of ids) {
     if (id !== null && find(turn, id) !== undefined) remove(turn, id);
   }
+  pump(turn);
 }
 
 /** Drops echoes that are acknowledged and whose event has passed, seen or skipped. */

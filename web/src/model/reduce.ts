@@ -11,6 +11,7 @@ import {
   fillAgain,
   filled,
   fillFailed,
+  headIs,
   load,
   onEvent,
   onReset,
@@ -75,6 +76,8 @@ function take(turn: Turn, input: Input): void {
       return filled(turn, input.id, input.items);
     case "fill_failed":
       return fillFailed(turn, input.id, input.code);
+    case "event_due":
+      return headIs(turn, input.id, input.epoch, input.seq);
     case "fill_again":
       return fillAgain(turn, input.id);
     case "people":

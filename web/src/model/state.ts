@@ -117,6 +117,7 @@ export type Input =
   // What time does.
   | { readonly on: "pump" }
   | { readonly on: "ack_late"; readonly id: CommandId; readonly attempts: number }
+  | { readonly on: "event_due"; readonly id: ConversationId; readonly epoch: number; readonly seq: number }
   | { readonly on: "fill_again"; readonly id: ConversationId }
   | { readonly on: "refresh"; readonly id: ConversationId }
   | { readonly on: "typing_faded"; readonly id: ConversationId };

@@ -47,6 +47,8 @@ export function createDriver(parts: DriverParts): Driver {
   const connection = new Observable<Connection>(initialConnection);
   const timers = new Map<TimerName, () => void>();
   let line: Line | null = null;
+  const tasks: (() => void)[] = [];
+  let busy = false;
   let pings = 0;
 
   function hangUp(code: number): void {
@@ -58,7 +60,7 @@ export function createDriver(parts: DriverParts): Driver {
     hangUp(1000);
     const mine: Line = transport({
       opened: () => line === mine && input({ on: "opened" }),
-      received: (payload) => line === mine && receive(payload),
+      received: (payload) => inTurn(() => line === mine && receive(payload)),
       closed: (code) => {
         if (line !== mine) return;
         line = null;
@@ -70,19 +72,19 @@ export function createDriver(parts: DriverParts): Driver {
   }
 
   function receive(payload: string): void {
-    input({ on: "heard" });
+    advance({ on: "heard" });
     const { frames, unknown, malformed } = decodeFrames(payload);
     if (unknown > 0) logger.note("unknown frames", { count: unknown });
     for (const frame of frames) {
       // The machine first: when the model hears "live" it flushes its outbox, and sending must be possible by then.
-      if (frame.t === "welcome") input({ on: "welcome", heartbeat_s: frame.heartbeat_s });
-      if (frame.t === "live") input({ on: "live" });
-      if (frame.t === "drain") input({ on: "drain", reconnect_after_ms: frame.reconnect_after_ms });
+      if (frame.t === "welcome") advance({ on: "welcome", heartbeat_s: frame.heartbeat_s });
+      if (frame.t === "live") advance({ on: "live" });
+      if (frame.t === "drain") advance({ on: "drain", reconnect_after_ms: frame.reconnect_after_ms });
     }
     if (frames.length > 0) parts.onFrames(frames);
     if (malformed !== null) {
       logger.note("malformed frame", { at: malformed });
-      input({ on: "malformed" });
+      advance({ on: "malformed" });
     }
   }
 
@@ -118,7 +120,23 @@ export function createDriver(parts: DriverParts): Driver {
     }
   }
 
+  // An effect may cause an input at once (a line that answers immediately); it waits until the effects before it are done.
+  function inTurn(task: () => void): void {
+    tasks.push(task);
+    if (busy) return;
+    busy = true;
+    try {
+      for (let next = tasks.shift(); next !== undefined; next = tasks.shift()) next();
+    } finally {
+      busy = false;
+    }
+  }
+
   function input(event: Input): void {
+    inTurn(() => advance(event));
+  }
+
+  function advance(event: Input): void {
     const [next, effects] = step(connection.get(), event, random);
     if (next.at !== connection.get().at) logger.note("connection", { at: next.at });
     connection.set(next);

@@ -169,9 +169,8 @@ const frameReaders: { readonly [T in WireFrame["t"]]: FrameReader | null } = {
   ack: tagged("ack", {
     id: asCommand,
     conversation_id: asConversation,
+    epoch: count,
     seq: count,
-    message_no: maybe(count),
-    at: time,
   }),
   error: tagged("error", {
     id: maybe(asCommand),

@@ -96,9 +96,8 @@ export type ServerFrame =
       readonly t: "ack";
       readonly id: CommandId;
       readonly conversation_id: ConversationId;
+      readonly epoch: number;
       readonly seq: number;
-      readonly message_no: number | null;
-      readonly at: number;
     }
   | {
       readonly t: "error";

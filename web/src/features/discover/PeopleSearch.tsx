@@ -32,6 +32,10 @@ export function PeopleSearch({ without, label, onPick, busy = false }: PeopleSea
         value={query}
         autoFocus
         onChange={(event) => setQuery(event.target.value)}
+        onKeyDown={(event) => {
+          // Inside a form, Enter would send the form while someone is still looking.
+          if (event.key === "Enter") event.preventDefault();
+        }}
       />
       <p className="people-state" role="status">
         {wanted === "" ? say.findPeopleHint : null}

@@ -4,6 +4,7 @@ import { problemText, strings } from "../../lib/strings.ts";
 import { titleOf } from "../../model/selectors.ts";
 import { Button } from "../../ui/Button.tsx";
 import { SearchField } from "../../ui/Field.tsx";
+import { Icon } from "../../ui/icons.tsx";
 import { Notice, Waiting } from "../../ui/Notice.tsx";
 import { Link } from "../../ui/navigation.tsx";
 import type { ConversationId } from "../../wire/ids.ts";
@@ -50,7 +51,7 @@ export function RoomsPage({ onJoined, onNew }: RoomsPageProps) {
     <section className="rooms" aria-label={say.title}>
       <header className="pane-head">
         <Link href="/" className="icon-button back" aria-label={strings.back}>
-          <span aria-hidden="true">‹</span>
+          <Icon name="back" />
         </Link>
         <div className="pane-title">
           <h1>{say.title}</h1>
