@@ -112,7 +112,7 @@ pub struct User {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserPage {
     /// Ordered by username.
-    pub users: Vec<User>,
+    pub items: Vec<User>,
     /// Where the next page begins; `None` at the end. Opaque.
     pub next_cursor: Option<String>,
 }

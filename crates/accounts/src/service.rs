@@ -338,7 +338,10 @@ impl Identity for Accounts {
         users.truncate(limit);
         let last = users.last().filter(|_| more);
         let next_cursor = last.map(|user| format!("{CURSOR_PREFIX}{}", user.username));
-        Ok(UserPage { users, next_cursor })
+        Ok(UserPage {
+            items: users,
+            next_cursor,
+        })
     }
 
     async fn update_profile(

@@ -20,7 +20,7 @@ on_both_stores!(
 async fn names(accounts: &Accounts, query: &str) -> Vec<String> {
     let page = accounts.search(query, None, 50).await.expect("reads");
     assert_eq!(page.next_cursor, None);
-    page.users.into_iter().map(|user| user.username).collect()
+    page.items.into_iter().map(|user| user.username).collect()
 }
 
 async fn known_users_are_found_by_id_and_unknown_ones_left_out(home: Home) {
@@ -92,7 +92,7 @@ async fn pages_of_people_follow_each_other_without_hole_or_repeat(home: Home) {
             .search("", cursor.as_deref(), 2)
             .await
             .expect("reads");
-        found.extend(page.users.into_iter().map(|user| user.username));
+        found.extend(page.items.into_iter().map(|user| user.username));
         cursor = page.next_cursor;
     }
     assert_eq!(found, usernames, "by the bytes of the username");
