@@ -89,6 +89,8 @@ fn main() -> std::io::Result<()> {
         rest::Login,
         rest::SessionStarted,
         rest::Me,
+        rest::accounts::ChangeProfile,
+        rest::accounts::SessionShown,
         rest::Health,
         rest::HealthStatus,
         rest::ChooseSettings,

@@ -1303,6 +1303,48 @@ status?: string,
 bot?: true, };
 
 /**
+ * Body of `PATCH /me`. Answer: [`Me`].
+ */
+export type ChangeProfile = { 
+/**
+ * Name as people read it.
+ */
+display_name?: string, 
+/**
+ * A line about now; empty takes it away.
+ */
+status?: string, };
+
+/**
+ * One of one's own logins, item of `GET /auth/sessions`.
+ */
+export type SessionShown = { 
+/**
+ * Names it; not a secret.
+ */
+id: string, 
+/**
+ * What the client said it is.
+ */
+device: string, 
+/**
+ * From where.
+ */
+address: string, 
+/**
+ * When it was made.
+ */
+created_at: Rfc3339, 
+/**
+ * When it was last used, to the minute.
+ */
+last_used_at: Rfc3339, 
+/**
+ * The one that asks.
+ */
+current: boolean, };
+
+/**
  * Answer of `GET /healthz/live` and `GET /healthz/ready`.
  */
 export type Health = { 

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
+use uuid::Uuid;
+
 use crate::client::object::User;
+use crate::time::Rfc3339;
 
 /// Body of `POST /auth/register`. Answer: [`SessionStarted`].
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -114,4 +117,34 @@ mod tests {
             "{shown}"
         );
     }
+}
+
+/// Body of `PATCH /me`. Answer: [`Me`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, TS)]
+#[serde(deny_unknown_fields)]
+#[ts(optional_fields)]
+pub struct ChangeProfile {
+    /// Name as people read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// A line about now; empty takes it away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+}
+
+/// One of one's own logins, item of `GET /auth/sessions`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, TS)]
+pub struct SessionShown {
+    /// Names it; not a secret.
+    pub id: Uuid,
+    /// What the client said it is.
+    pub device: String,
+    /// From where.
+    pub address: String,
+    /// When it was made.
+    pub created_at: Rfc3339,
+    /// When it was last used, to the minute.
+    pub last_used_at: Rfc3339,
+    /// The one that asks.
+    pub current: bool,
 }
