@@ -9,3 +9,6 @@ pub(crate) mod input;
 pub(crate) mod marks;
 pub(crate) mod publisher;
 pub(crate) mod residents;
+
+#[cfg(test)]
+mod core_tests;

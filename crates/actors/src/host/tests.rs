@@ -7,8 +7,10 @@ mod order;
 mod panics;
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::task::Poll;
 use std::time::Duration;
 
 use hubbub_bus::memory::MemoryBus;
@@ -234,15 +236,15 @@ impl World {
         request: CommandRequest,
     ) -> tokio::task::JoinHandle<OwnerReply> {
         let host = Arc::clone(&self.host);
-        let under_way = self.host.stats().requests;
-        let task = tokio::spawn(async move { host.handle(request, None).await });
-        // `handle` puts the request into the mailbox in its first poll.
-        wait::eventually(wait::DEADLINE, "the request to be taken", async || {
-            self.host.stats().requests > under_way
+        let mut asking = Box::pin(async move { host.handle(request, None).await });
+        // The first poll puts the request into its partition's mailbox.
+        let first = poll_fn(|context| Poll::Ready(asking.as_mut().poll(context))).await;
+        tokio::spawn(async move {
+            match first {
+                Poll::Ready(reply) => reply,
+                Poll::Pending => asking.await,
+            }
         })
-        .await;
-        tokio::task::yield_now().await;
-        task
     }
 
     pub(super) async fn mark(&self, mark: MarkRequest) -> OwnerReply {
