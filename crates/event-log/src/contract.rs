@@ -2,7 +2,7 @@
 //!
 //! ```ignore
 //! // `fresh()` yields an empty store, and whatever must live as long as it does; `None` skips the test.
-//! async fn fresh() -> Option<(MyLog, ())> { … }
+//! async fn fresh() -> Option<(MyLog, ())> { /* … */ }
 //! hubbub_event_log::event_log_contract!(fresh());
 //! ```
 //!

@@ -40,10 +40,13 @@ pub trait Lane: Send {
     ///
     /// Rows of a partition must be ascending and dense from its current head + 1; each row's epoch must be the one given for its
     /// partition. An append that meets an acquire in flight waits for it, re-checks the epoch, and then stores nothing for that partition.
+    ///
+    /// A batch beyond the limits, or one that breaks this promise in itself, is a mistake of the caller: it is not sent, is logged as an
+    /// error, and ends as [`AppendOutcome::Refused`] ([`Refusal::Unavailable`]).
     async fn append(&mut self, batch: AppendBatch) -> AppendOutcome;
 
     /// Moves markers under the same fence: only of partitions whose epoch matches. Within a generation values only rise; a higher
-    /// generation replaces. Same outcomes as [`Lane::append`], never `Conflict`.
+    /// generation replaces. At most [`APPEND_ROWS_MAX`] markers. Same outcomes as [`Lane::append`], never `Conflict`.
     async fn write_markers(
         &mut self,
         fence: Vec<(PartitionId, Epoch)>,

@@ -36,9 +36,9 @@ use crate::port::{EventLog, Lane, OpenError, StoreError};
 /// Write lanes of a node unless told otherwise (ARCHITECTURE.md §4).
 pub const LANES_DEFAULT: u16 = 8;
 /// Connections for ownership: one may hold a transaction while another says that this node lives.
-const CONTROL_CONNECTIONS_MAX: u32 = 2;
+const CONTROL_CONNECTIONS_MAX: usize = 2;
 /// Connections for reads and snapshots. Few: a read is short, and appends must find the server's cores free.
-const READ_CONNECTIONS_MAX: u32 = 8;
+const READ_CONNECTIONS_MAX: usize = 8;
 
 /// Where the log is and how to use it.
 #[derive(Clone)]
@@ -87,6 +87,8 @@ struct Shared {
     lanes: u16,
     control: Pool,
     readers: Pool,
+    /// Held by the acquire under way.
+    acquiring: tokio::sync::Mutex<()>,
     /// What the minutely check found last.
     fit: Arc<AtomicBool>,
     upkeep: AbortHandle,
@@ -128,6 +130,7 @@ impl PgLog {
                 lanes: options.lanes.max(1),
                 control,
                 readers,
+                acquiring: tokio::sync::Mutex::default(),
                 fit,
                 upkeep: tokio::spawn(upkeep).abort_handle(),
             }),
@@ -146,7 +149,7 @@ impl PgLog {
     /// The log does this by itself at the change of the week; numbers are weeks since 1970 and never fall.
     pub async fn begin_segment(&self, segment: i16) -> Result<(), StoreError> {
         let mut borrowed = self.shared.readers.borrow().await.map_err(fault::store)?;
-        segments::begin(borrowed.connection(), segment)
+        connect::in_time(segments::begin(borrowed.connection(), segment))
             .await
             .map_err(fault::store)?;
         borrowed.done();

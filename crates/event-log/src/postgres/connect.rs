@@ -4,12 +4,14 @@
 
 use std::io;
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hubbub_domain::ids::Incarnation;
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
-use sqlx::{ConnectOptions, Connection as _, Executor as _, PgConnection, PgPool, Postgres};
+use parking_lot::Mutex;
+use sqlx::postgres::{PgConnectOptions, PgRow};
+use sqlx::{ConnectOptions, Connection as _, Executor as _, PgConnection, Postgres};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::fault;
 use crate::port::OpenError;
@@ -103,57 +105,96 @@ pub(super) async fn lane(
         .map_err(fault::open)
 }
 
-/// A pool whose borrowers may stop waiting at any time.
+/// A few connections that many borrow, one at a time.
+///
+/// Unlike a general pool it never asks a connection whether it still works, neither before nor after use (a short read would cost twice
+/// its time), and it never waits for one that somebody walked away from: such a connection is closed, and with it the idle ones, which
+/// have most likely lost the same server.
 #[derive(Clone)]
-pub(super) struct Pool(PgPool);
+pub(super) struct Pool(Arc<PoolState>);
+
+struct PoolState {
+    server: PgConnectOptions,
+    name: &'static str,
+    places: Arc<Semaphore>,
+    idle: Mutex<Vec<PgConnection>>,
+}
 
 impl Pool {
-    pub(super) fn new(server: &PgConnectOptions, name: &str, max: u32) -> Self {
-        let pool = PgPoolOptions::new()
-            .max_connections(max)
-            .acquire_timeout(BORROW_DEADLINE)
-            // A round trip per borrow would double the cost of a short read; a stale connection costs one `Unavailable`.
-            .test_before_acquire(false)
-            .after_connect(|connection, _| {
-                Box::pin(async move { connection.execute(sqlx::raw_sql(POOLED)).await.map(|_| ()) })
-            })
-            .connect_lazy_with(server.clone().application_name(name));
-        Self(pool)
+    pub(super) fn new(
+        server: &PgConnectOptions,
+        name: &'static str,
+        connections_max: usize,
+    ) -> Self {
+        Self(Arc::new(PoolState {
+            server: server.clone(),
+            name,
+            places: Arc::new(Semaphore::new(connections_max)),
+            idle: Mutex::new(Vec::with_capacity(connections_max)),
+        }))
     }
 
     /// A connection; it goes back only after [`Borrowed::done`].
     pub(super) async fn borrow(&self) -> Result<Borrowed, sqlx::Error> {
-        let connection = self.0.acquire().await?;
-        Ok(Borrowed {
-            connection,
-            busy: true,
-        })
+        let permit =
+            tokio::time::timeout(BORROW_DEADLINE, Arc::clone(&self.0.places).acquire_owned())
+                .await
+                .map_err(|_late| sqlx::Error::PoolTimedOut)?
+                .map_err(|_closed| sqlx::Error::PoolClosed)?;
+        let idle = self.0.idle.lock().pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => connect(&self.0.server, self.0.name, POOLED).await?,
+        };
+        let place = Place {
+            pool: Arc::clone(&self.0),
+            sound: false,
+            _permit: permit,
+        };
+        Ok(Borrowed { connection, place })
     }
 
     /// All rows of one statement.
     pub(super) async fn fetch(&self, query: Query<'_>) -> Result<Vec<PgRow>, sqlx::Error> {
         let mut borrowed = self.borrow().await?;
-        let rows = tokio::time::timeout(STATEMENT_DEADLINE, query.fetch_all(borrowed.connection()))
-            .await
-            .unwrap_or_else(|_late| Err(too_late("a statement")))?;
+        let rows = in_time(query.fetch_all(borrowed.connection())).await?;
         borrowed.done();
         Ok(rows)
     }
 
-    /// Closes every connection; borrowed ones when they come back.
+    /// Lends nothing any more, and closes what is idle.
     pub(super) async fn close(&self) {
-        self.0.close().await;
+        self.0.places.close();
+        let idle = std::mem::take(&mut *self.0.idle.lock());
+        for connection in idle {
+            close(connection).await;
+        }
     }
+}
+
+/// Bounds work on a borrowed connection, for a server that does not answer.
+pub(super) async fn in_time<T>(
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(STATEMENT_DEADLINE, work)
+        .await
+        .unwrap_or_else(|_late| Err(too_late("a statement")))
 }
 
 /// A statement with its arguments.
 pub(super) type Query<'q> = sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments>;
 
-/// A borrowed connection. Dropped while a statement may still be under way, it is closed: a pool that waited for such a connection to
-/// become ready would lose its places one by one while a server hangs.
+/// A borrowed connection. Dropped without [`Borrowed::done`], it is closed.
 pub(super) struct Borrowed {
-    connection: PoolConnection<Postgres>,
-    busy: bool,
+    connection: PgConnection,
+    place: Place,
+}
+
+/// A place in the pool while its connection is lent.
+struct Place {
+    pool: Arc<PoolState>,
+    sound: bool,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Borrowed {
@@ -162,15 +203,22 @@ impl Borrowed {
     }
 
     /// Everything sent has been answered.
-    pub(super) fn done(mut self) {
-        self.busy = false;
+    pub(super) fn done(self) {
+        let Self {
+            connection,
+            mut place,
+        } = self;
+        place.sound = true;
+        if !place.pool.places.is_closed() {
+            place.pool.idle.lock().push(connection);
+        }
     }
 }
 
-impl Drop for Borrowed {
+impl Drop for Place {
     fn drop(&mut self) {
-        if self.busy {
-            self.connection.close_on_drop();
+        if !self.sound {
+            self.pool.idle.lock().clear();
         }
     }
 }

@@ -10,6 +10,7 @@ use sqlx::{Connection as _, PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::append::fence_columns;
+use super::connect::{Query, in_time};
 use super::{PgLog, acquire, fault, segments};
 use crate::columns::{narrow, owner, partition, unsigned};
 use crate::memory::FIRST_LEVEL;
@@ -18,6 +19,9 @@ use crate::port::{
     AcquireError, Acquired, Claim, ClusterMeta, NodeRegistration, NodeRow, NodeState, Ownership,
     PartitionRow, ReadError, StoreError,
 };
+
+/// A heartbeat that takes longer has failed: its node must know before its lease is over.
+const HEARTBEAT_DEADLINE: Duration = Duration::from_secs(2);
 
 fn misfit(error: ReadError) -> sqlx::Error {
     sqlx::Error::Decode(error.into())
@@ -134,11 +138,17 @@ fn partition_row(row: &PgRow) -> Result<PartitionRow, sqlx::Error> {
     })
 }
 
+impl PgLog {
+    async fn ask(&self, query: Query<'_>) -> Result<Vec<PgRow>, StoreError> {
+        self.shared.control.fetch(query).await.map_err(fault::store)
+    }
+}
+
 #[async_trait]
 impl Ownership for PgLog {
     async fn init_cluster(&self, partitions: PartitionCount) -> Result<ClusterMeta, StoreError> {
         let mut borrowed = self.shared.control.borrow().await.map_err(fault::store)?;
-        let meta = init(borrowed.connection(), partitions)
+        let meta = in_time(init(borrowed.connection(), partitions))
             .await
             .map_err(fault::store)?;
         borrowed.done();
@@ -147,7 +157,7 @@ impl Ownership for PgLog {
 
     async fn register(&self, node: &NodeRegistration) -> Result<(), StoreError> {
         let mut borrowed = self.shared.control.borrow().await.map_err(fault::store)?;
-        let registered = register(borrowed.connection(), node)
+        let registered = in_time(register(borrowed.connection(), node))
             .await
             .map_err(fault::store)?;
         borrowed.done();
@@ -171,12 +181,9 @@ impl Ownership for PgLog {
         .bind(me.uuid())
         .bind(state_column(state))
         .bind(nats_ok);
-        let rows = self
-            .shared
-            .control
-            .fetch(beat)
+        let rows = tokio::time::timeout(HEARTBEAT_DEADLINE, self.ask(beat))
             .await
-            .map_err(fault::store)?;
+            .map_err(|late| StoreError::Unavailable(late.into()))??;
         Ok(!rows.is_empty())
     }
 
@@ -186,12 +193,7 @@ impl Ownership for PgLog {
                 greatest(0, floor(extract(epoch from clock_timestamp() - last_seen) * 1000))::bigint
             from node where last_seen > clock_timestamp() - interval '1 hour' order by incarnation",
         );
-        let rows = self
-            .shared
-            .control
-            .fetch(query)
-            .await
-            .map_err(fault::store)?;
+        let rows = self.ask(query).await?;
         rows.iter()
             .map(node_row)
             .collect::<Result<_, _>>()
@@ -201,12 +203,7 @@ impl Ownership for PgLog {
     async fn partitions(&self) -> Result<Vec<PartitionRow>, StoreError> {
         let query =
             sqlx::query("select partition, epoch, owner from log_partition order by partition");
-        let rows = self
-            .shared
-            .control
-            .fetch(query)
-            .await
-            .map_err(fault::store)?;
+        let rows = self.ask(query).await?;
         rows.iter()
             .map(partition_row)
             .collect::<Result<_, _>>()
@@ -222,16 +219,17 @@ impl Ownership for PgLog {
         if claims.is_empty() {
             return Ok(Vec::new());
         }
+        // One at a time, so that a heartbeat never waits behind a second one.
+        let _turn = self.shared.acquiring.lock().await;
         let mut borrowed = self.shared.control.borrow().await.map_err(fault::acquire)?;
-        let taken = acquire::acquire(
+        let acquire = acquire::acquire(
             borrowed.connection(),
             &self.shared.readers,
             me,
             claims,
             reason,
-        )
-        .await
-        .map_err(fault::acquire)?;
+        );
+        let taken = in_time(acquire).await.map_err(fault::acquire)?;
         borrowed.done();
         Ok(taken)
     }
@@ -253,22 +251,12 @@ impl Ownership for PgLog {
         .bind(partitions)
         .bind(epochs)
         .bind(me.uuid());
-        self.shared
-            .control
-            .fetch(release)
-            .await
-            .map_err(fault::store)
-            .map(|_| ())
+        self.ask(release).await.map(|_| ())
     }
 
     async fn retire(&self, me: Incarnation) -> Result<(), StoreError> {
         let retire =
             sqlx::query("update node set state = 'stopped' where incarnation = $1").bind(me.uuid());
-        self.shared
-            .control
-            .fetch(retire)
-            .await
-            .map_err(fault::store)
-            .map(|_| ())
+        self.ask(retire).await.map(|_| ())
     }
 }

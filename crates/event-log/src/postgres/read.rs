@@ -14,7 +14,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::append::column;
-use super::connect::Query;
+use super::connect::{Query, in_time};
 use super::{PgLog, fault, heads};
 use crate::batch::{dense_conversation, dense_tail, read_limit};
 use crate::columns::{narrow, owner, partition, signed, unsigned};
@@ -149,7 +149,7 @@ impl LogReader for PgLog {
 
     async fn heads(&self, partitions: &[PartitionId]) -> Result<Vec<PartitionHead>, ReadError> {
         let mut borrowed = self.shared.readers.borrow().await.map_err(fault::read)?;
-        let heads = heads::heads(borrowed.connection(), partitions)
+        let heads = in_time(heads::heads(borrowed.connection(), partitions))
             .await
             .map_err(fault::read)?;
         borrowed.done();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-use super::connect::Pool;
+use super::connect::{Pool, in_time};
 use super::{checks, fault};
 use crate::port::OpenError;
 
@@ -168,8 +168,10 @@ async fn look(pool: &Pool, allow_unsafe: bool, fit: &AtomicBool) -> Result<(), O
         }
         Err(unavailable) => return Err(unavailable),
     }
-    let current = keep_ahead(connection).await.map_err(fault::open)?;
-    advance(connection, current).await.map_err(fault::open)?;
+    let current = in_time(keep_ahead(connection)).await.map_err(fault::open)?;
+    in_time(advance(connection, current))
+        .await
+        .map_err(fault::open)?;
     borrowed.done();
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 mod fence;
 mod lanes;
+mod pool;
 mod segments;
 mod server;
 mod unknown;
@@ -99,6 +100,17 @@ impl Node {
             connect::lanes_of(incarnation(1))
         ))
     }
+}
+
+/// Where the server of a scratch database listens.
+fn address(scratch: &PgScratch) -> std::net::SocketAddr {
+    let host_and_path = scratch.url().split('@').nth(1).expect("has a host");
+    host_and_path
+        .split('/')
+        .next()
+        .expect("has a port")
+        .parse()
+        .expect("is an address")
 }
 
 /// A transaction of `who` that holds the fence row of a partition.

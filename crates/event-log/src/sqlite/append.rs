@@ -66,10 +66,7 @@ async fn store(
     connection: &mut SqliteConnection,
     batch: &AppendBatch,
 ) -> Result<BTreeMap<PartitionId, u64>, sqlx::Error> {
-    sqlx::query("begin immediate")
-        .execute(&mut *connection)
-        .await?;
-    let passed = passed(connection, &batch.fence).await?;
+    let passed = begin(connection, &batch.fence).await?;
     let mut stored: BTreeMap<PartitionId, u64> =
         passed.keys().map(|&partition| (partition, 0)).collect();
     let mut rows = Vec::with_capacity(batch.rows.len());
@@ -91,14 +88,15 @@ async fn store(
     Ok(stored)
 }
 
-/// Which partitions of `fence` still have their epoch. Only inside BEGIN IMMEDIATE.
-pub(super) async fn passed(
+/// Takes the write lock of the file and tells which partitions of `fence` still have their epoch. One call of the driver for both: each
+/// costs a switch to the thread that runs SQLite.
+pub(super) async fn begin(
     connection: &mut SqliteConnection,
     fence: &[(PartitionId, Epoch)],
 ) -> Result<Passed, sqlx::Error> {
-    let rows = sqlx::query("select partition, epoch, unixepoch() / 604800 from log_partition")
-        .fetch_all(connection)
-        .await?;
+    const BEGIN: &str =
+        "begin immediate; select partition, epoch, unixepoch() / 604800 from log_partition";
+    let rows = sqlx::query(BEGIN).fetch_all(connection).await?;
     let mut current = BTreeMap::new();
     for row in rows {
         current.insert(

@@ -3,7 +3,7 @@
 use hubbub_domain::position::{Epoch, PartitionId};
 use sqlx::SqliteConnection;
 
-use super::append::{commit, passed, roll_back};
+use super::append::{begin, commit, roll_back};
 use super::fault;
 use crate::batch::Expected;
 use crate::columns::signed;
@@ -46,10 +46,7 @@ async fn store(
     fence: &[(PartitionId, Epoch)],
     markers: &[MarkerUpdate],
 ) -> Result<Vec<PartitionId>, sqlx::Error> {
-    sqlx::query("begin immediate")
-        .execute(&mut *connection)
-        .await?;
-    let passed: Vec<PartitionId> = passed(connection, fence).await?.into_keys().collect();
+    let passed: Vec<PartitionId> = begin(connection, fence).await?.into_keys().collect();
     for update in markers
         .iter()
         .filter(|update| passed.contains(&update.partition))

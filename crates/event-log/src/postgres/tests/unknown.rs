@@ -9,15 +9,9 @@ use crate::port::AcquireError;
 /// A node whose lane goes through a line that can be broken.
 async fn behind_a_proxy() -> Option<(Node, TcpProxy)> {
     let mut node = node().await?;
-    let address = {
-        let rest = node.scratch.url().split('@').nth(1).expect("has a host");
-        rest.split('/')
-            .next()
-            .expect("has a port")
-            .parse()
-            .expect("is an address")
-    };
-    let proxy = TcpProxy::start(address).await.expect("starts");
+    let proxy = TcpProxy::start(address(&node.scratch))
+        .await
+        .expect("starts");
     let through = PgOptions::new(proxy.url_through(node.scratch.url()));
     let log = PgLog::open(through).await.expect("opens");
     node.lane = log.open_lane(incarnation(1), 1).await.expect("opens");
