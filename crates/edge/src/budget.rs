@@ -1,0 +1,118 @@
+//! How often someone may do something on this node: a bucket per key that refills steadily.
+//!
+//! Per node, in memory. Budgets that must hold across nodes (wrong passwords) live with the accounts.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+
+use hubbub_domain::ids::UserId;
+use hubbub_domain::time::Timestamp;
+use hubbub_wire::rest::Budget;
+use parking_lot::Mutex;
+
+/// Keys of one budget that are remembered; above it those that have refilled are forgotten.
+const KEYS_MAX: usize = 100_000;
+
+/// The budgets of a node.
+#[derive(Debug)]
+pub(crate) struct Budgets {
+    pub(crate) sends: Buckets<UserId>,
+    pub(crate) searches: Buckets<UserId>,
+    pub(crate) logins: Buckets<IpAddr>,
+    pub(crate) registrations: Buckets<IpAddr>,
+}
+
+impl Budgets {
+    pub(crate) fn new(budgets: &hubbub_wire::rest::Budgets) -> Self {
+        Self {
+            sends: Buckets::new(budgets.sends),
+            searches: Buckets::new(budgets.searches),
+            logins: Buckets::new(budgets.logins),
+            registrations: Buckets::new(budgets.registrations),
+        }
+    }
+}
+
+/// One budget for many keys. Each key's state is the time at which its bucket is full again.
+#[derive(Debug)]
+pub(crate) struct Buckets<K> {
+    /// Microseconds that one use costs.
+    cost_us: i64,
+    /// Microseconds that a full bucket holds.
+    full_us: i64,
+    keys: Mutex<HashMap<K, i64>>,
+}
+
+impl<K: Eq + Hash> Buckets<K> {
+    pub(crate) fn new(budget: Budget) -> Self {
+        let cost_us =
+            i64::from(budget.per_s).saturating_mul(1_000_000) / i64::from(budget.count.max(1));
+        let burst = budget.burst.unwrap_or(budget.count).max(1);
+        Self {
+            cost_us,
+            full_us: cost_us.saturating_mul(i64::from(burst)),
+            keys: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Uses the budget once.
+    ///
+    /// # Errors
+    /// When it is spent: in how many milliseconds it will not be.
+    pub(crate) fn spend(&self, key: K, now: Timestamp) -> Result<(), u64> {
+        let now_us = now.millis().saturating_mul(1_000);
+        let mut keys = self.keys.lock();
+        if keys.len() >= KEYS_MAX {
+            keys.retain(|_, full_at| *full_at > now_us);
+        }
+        let full_at = keys.entry(key).or_insert(now_us);
+        let after = (*full_at).max(now_us).saturating_add(self.cost_us);
+        let over_us = after.saturating_sub(now_us).saturating_sub(self.full_us);
+        if over_us > 0 {
+            return Err(u64::try_from(over_us / 1_000)
+                .unwrap_or(0)
+                .saturating_add(1));
+        }
+        *full_at = after;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    #[test]
+    fn a_burst_is_allowed_then_the_steady_rate() {
+        let sends = Buckets::new(Budget {
+            count: 20,
+            per_s: 1,
+            burst: Some(3),
+        });
+        for _ in 0..3 {
+            assert_eq!(sends.spend(1, at(1_000)), Ok(()));
+        }
+        let wait = sends.spend(1, at(1_000)).expect_err("spent");
+        assert_eq!(wait, 51, "one use in 50 ms, rounded up");
+        assert_eq!(sends.spend(1, at(1_050)), Ok(()));
+        assert!(sends.spend(1, at(1_050)).is_err());
+    }
+
+    #[test]
+    fn keys_do_not_share() {
+        let logins = Buckets::new(Budget {
+            count: 1,
+            per_s: 60,
+            burst: None,
+        });
+        assert_eq!(logins.spend("a", at(0)), Ok(()));
+        assert!(logins.spend("a", at(0)).is_err());
+        assert_eq!(logins.spend("b", at(0)), Ok(()));
+        assert_eq!(logins.spend("a", at(60_000)), Ok(()));
+    }
+}

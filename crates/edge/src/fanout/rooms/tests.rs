@@ -1,0 +1,178 @@
+use hubbub_domain::conversation::{RemovalReason, Role};
+use hubbub_domain::ids::CommandId;
+use hubbub_domain::position::MessageNo;
+use hubbub_domain::time::Timestamp;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+
+fn user(n: u128) -> UserId {
+    UserId::from_uuid(Uuid::from_u128(n))
+}
+
+fn room() -> ConversationId {
+    ConversationId::from_uuid(Uuid::from_u128(77))
+}
+
+fn arrival(seq: u64, event: Event, recipients: Option<Vec<UserId>>) -> Arrival {
+    let recorded = Recorded {
+        conversation: room(),
+        seq: Seq::new(seq),
+        at: Timestamp::from_millis(0),
+        by: user(1),
+        command_id: CommandId::from_uuid(Uuid::from_u128(u128::from(seq))),
+        request_mac: None,
+        event,
+    };
+    Arrival {
+        epoch: Epoch::new(1),
+        recorded,
+        recipients,
+    }
+}
+
+fn message(seq: u64) -> Arrival {
+    let event = Event::MessageSent {
+        message_no: MessageNo::new(seq),
+        body: Some("x".into()),
+        reply_to_no: None,
+        thread_root_no: None,
+    };
+    arrival(seq, event, None)
+}
+
+fn added(seq: u64, n: u128) -> Arrival {
+    arrival(
+        seq,
+        Event::MemberAdded {
+            user: user(n),
+            role: Role::Member,
+        },
+        None,
+    )
+}
+
+fn removed(seq: u64, n: u128) -> Arrival {
+    arrival(
+        seq,
+        Event::MemberRemoved {
+            user: user(n),
+            reason: RemovalReason::Left,
+        },
+        None,
+    )
+}
+
+/// Gives out whatever is ready; returns who got each event.
+fn give(rooms: &mut Rooms, arrivals: Vec<Arrival>) -> Vec<(u64, Vec<UserId>)> {
+    let mut given = Vec::new();
+    for arrival in arrivals {
+        let (base, extra) = rooms.audience(&arrival);
+        let mut audience = base.to_vec();
+        audience.extend(extra);
+        audience.sort_unstable();
+        given.push((arrival.recorded.seq.get(), audience));
+        rooms.apply(&arrival);
+    }
+    given
+}
+
+#[test]
+fn listed_recipients_are_taken_as_they_are() {
+    let mut rooms = Rooms::default();
+    let mut event = message(9);
+    event.recipients = Some(vec![user(2), user(1)]);
+    let Admission::Ready(event) = rooms.admit(event) else {
+        panic!("ready")
+    };
+    assert_eq!(give(&mut rooms, vec![event]), [(9, vec![user(1), user(2)])]);
+    assert_eq!(rooms.head(room()), Some((Epoch::new(1), Seq::new(9))));
+    assert_eq!(rooms.members(room()), Members::Known(&[user(1), user(2)]));
+}
+
+#[test]
+fn the_first_event_of_a_large_room_waits_for_its_members_and_the_next_ones_wait_behind_it() {
+    let mut rooms = Rooms::default();
+    assert!(matches!(rooms.admit(message(5)), Admission::Load(seq) if seq == Seq::new(5)));
+    assert!(matches!(rooms.admit(removed(6, 2)), Admission::Waits));
+    assert!(matches!(rooms.admit(message(7)), Admission::Waits));
+    let (arrivals, _) = rooms.loaded(room(), vec![user(1), user(2)], Seq::new(4));
+    let both = vec![user(1), user(2)];
+    assert_eq!(
+        give(&mut rooms, arrivals),
+        [(5, both.clone()), (6, both), (7, vec![user(1)])]
+    );
+    assert!(matches!(rooms.admit(message(8)), Admission::Ready(_)));
+}
+
+#[test]
+fn someone_who_is_added_receives_that_event() {
+    let mut rooms = Rooms::default();
+    let _load = rooms.admit(added(5, 3));
+    let (arrivals, _) = rooms.loaded(room(), vec![user(1)], Seq::new(4));
+    assert_eq!(give(&mut rooms, arrivals), [(5, vec![user(1), user(3)])]);
+}
+
+#[test]
+fn a_fold_that_stands_elsewhere_is_not_used() {
+    let mut rooms = Rooms::default();
+    rooms.wait(room(), Whisper::Show(typing()));
+    let (_, whispers) = rooms.loaded(room(), vec![user(1)], Seq::new(12));
+    assert_eq!(whispers.len(), 1);
+    assert!(
+        matches!(rooms.admit(message(10)), Admission::Load(_)),
+        "the fold is ahead of the event"
+    );
+}
+
+#[test]
+fn a_read_for_typing_does_not_release_an_event_that_needs_another() {
+    let mut rooms = Rooms::default();
+    rooms.wait(room(), Whisper::Show(typing()));
+    assert!(matches!(rooms.admit(message(10)), Admission::Load(_)));
+    let (arrivals, whispers) = rooms.loaded(room(), vec![user(1)], Seq::new(12));
+    assert!(arrivals.is_empty() && whispers.is_empty());
+    let (arrivals, whispers) = rooms.loaded(room(), vec![user(1), user(2)], Seq::new(9));
+    assert_eq!((arrivals.len(), whispers.len()), (1, 1));
+}
+
+#[test]
+fn rooms_that_are_remembered_are_bounded() {
+    let mut rooms = Rooms::default();
+    for n in 0..(u128::try_from(ROOMS_MAX).unwrap() + 10) {
+        rooms.members(ConversationId::from_uuid(Uuid::from_u128(n)));
+    }
+    assert!(rooms.rooms.len() <= ROOMS_MAX);
+}
+
+fn typing() -> Ephemeral {
+    Ephemeral::Typing {
+        conversation: room(),
+        user: user(1),
+        on: true,
+    }
+}
+
+proptest! {
+    /// Whatever happened since, unfolding gives back the members of before.
+    #[test]
+    fn unfolding_takes_back_what_folding_did(changes in proptest::collection::vec((any::<bool>(), 1..6_u128), 0..40)) {
+        let first = vec![user(1), user(2)];
+        let mut members = first.clone();
+        let mut events = Vec::new();
+        for (add, n) in changes {
+            // Only real changes are ever stored.
+            if add == members.contains(&user(n)) {
+                continue;
+            }
+            let event = if add { added(0, n) } else { removed(0, n) }.recorded.event;
+            fold(&mut members, &event);
+            events.push(event);
+        }
+        for event in events.iter().rev() {
+            unfold(&mut members, event);
+        }
+        prop_assert_eq!(members, first);
+    }
+}

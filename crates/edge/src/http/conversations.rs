@@ -1,0 +1,225 @@
+//! Inbox, rooms, conversations: finding, creating, coming and going.
+
+use std::collections::BTreeSet;
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use hubbub_domain::conversation::{
+    Command, Intent, JoinHistory, Kind, NewConversation, Operation, Posting, RequestKey, Settings,
+    Visibility,
+};
+use hubbub_domain::ids::{ConversationId, UserId};
+use hubbub_wire::bus::How;
+use hubbub_wire::client::object as wire;
+use hubbub_wire::rest::{ChooseSettings, CreateConversation, InboxFilter, InboxQuery, SearchQuery};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::error::Refusal;
+use crate::http::call::{Call, created, list, ok, page_limit};
+use crate::http::users::searched;
+use crate::ids;
+use crate::session::inbound::SEND_DEADLINE;
+
+/// A public room as anyone sees it in the directory.
+#[derive(Serialize)]
+struct ShownRoom {
+    id: Uuid,
+    kind: &'static str,
+    visibility: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<String>,
+    member_count: u64,
+}
+
+pub(crate) async fn inbox(call: Call) -> Result<Response, Refusal> {
+    let session = call.session().await?;
+    let query: InboxQuery = call.query()?;
+    let limit = page_limit(query.limit)?;
+    match query.filter {
+        None | Some(InboxFilter::All | InboxFilter::Unread) => {}
+        // Nothing can be put away yet.
+        Some(InboxFilter::Archived) => return Ok(list::<wire::Conversation>(Vec::new(), None)),
+    }
+    let page = call
+        .shared
+        .read_models
+        .inbox(session.user, query.cursor.as_deref(), limit)
+        .await?;
+    let mut items = call
+        .shared
+        .people
+        .conversations(&page.items, session.user)
+        .await?;
+    if query.filter == Some(InboxFilter::Unread) {
+        items.retain(|conversation| conversation.unread > 0);
+    }
+    Ok(list(items, page.next_cursor))
+}
+
+pub(crate) async fn rooms(call: Call) -> Result<Response, Refusal> {
+    let session = call.session().await?;
+    let query: SearchQuery = call.query()?;
+    let limit = page_limit(query.limit)?;
+    let text = searched(query.query.as_deref())?;
+    let spent = call
+        .shared
+        .budgets
+        .searches
+        .spend(session.user, call.shared.clock.now());
+    spent.map_err(Refusal::rate_limited)?;
+    let page = call
+        .shared
+        .read_models
+        .rooms(text, query.cursor.as_deref(), limit)
+        .await?;
+    let shown = page.items.into_iter().map(|room| ShownRoom {
+        id: room.id.uuid(),
+        kind: "room",
+        visibility: "public",
+        title: room.title,
+        topic: room.topic,
+        member_count: room.member_count,
+    });
+    Ok(list(shown.collect(), page.next_cursor))
+}
+
+pub(crate) async fn create(mut call: Call) -> Result<Response, Refusal> {
+    let session = call.session().await?;
+    let (key, retry) = call.command_id()?;
+    let body: CreateConversation = call.json().await?;
+    let others: BTreeSet<UserId> = body
+        .members
+        .unwrap_or_default()
+        .into_iter()
+        .map(UserId::from_uuid)
+        .collect();
+    let others: Vec<UserId> = others
+        .into_iter()
+        .filter(|user| *user != session.user)
+        .collect();
+    let kind = Kind::from(body.kind);
+    let conversation = match (kind, others.first()) {
+        (Kind::Direct, Some(other)) => ConversationId::direct(session.user, *other),
+        (Kind::Direct, None) => {
+            return Err(Refusal::unprocessable(
+                "members",
+                "must name exactly one other person",
+            ));
+        }
+        (Kind::Group | Kind::Room, _) => ConversationId::created(session.user, key),
+    };
+    let known = call.shared.people.named(others.clone()).await?;
+    if known.len() < others.len() {
+        return Err(Refusal::unprocessable("members", "must all exist"));
+    }
+    let new = NewConversation {
+        kind,
+        members: others,
+        title: body.title,
+        topic: body.topic,
+        visibility: body.visibility.map_or(Visibility::Private, Into::into),
+        settings: settings(body.settings),
+        request_key: request_key(),
+    };
+    let command = Command {
+        id: key,
+        conversation,
+        by: session.user,
+        intent: Intent::Create(new),
+    };
+    let accepted = call
+        .shared
+        .router
+        .submit(command, retry, SEND_DEADLINE, Call::trace())
+        .await?;
+    let summary = summary(&call, conversation, session.user).await?;
+    Ok(match accepted.how {
+        How::Stored | How::Duplicate => created(&summary),
+        How::Already => ok(&summary),
+    })
+}
+
+pub(crate) async fn show(call: Call) -> Result<Response, Refusal> {
+    let session = call.session().await?;
+    let (id, _access) = call.conversation(session.user, Operation::See).await?;
+    Ok(ok(&summary(&call, id, session.user).await?))
+}
+
+pub(crate) async fn join(mut call: Call) -> Result<Response, Refusal> {
+    let session = call.session().await?;
+    let (id, _access) = call.conversation(session.user, Operation::Join).await?;
+    let (key, retry) = call.command_id()?;
+    call.no_body().await?;
+    let command = Command {
+        id: key,
+        conversation: id,
+        by: session.user,
+        intent: Intent::Join,
+    };
+    call.shared
+        .router
+        .submit(command, retry, SEND_DEADLINE, Call::trace())
+        .await?;
+    Ok(ok(&summary(&call, id, session.user).await?))
+}
+
+/// The owner decides alone: who has just left a private conversation no longer sees it, and may still say so twice.
+pub(crate) async fn leave(mut call: Call) -> Result<Response, Refusal> {
+    let session = call.session().await?;
+    let id = ConversationId::from_uuid(call.id("id")?);
+    let access = call.shared.read_models.access(id, session.user).await?;
+    let (key, retry) = call.command_id()?;
+    if access.is_some() {
+        call.no_body().await?;
+    }
+    let command = Command {
+        id: key,
+        conversation: id,
+        by: session.user,
+        intent: Intent::Leave,
+    };
+    call.shared
+        .router
+        .submit(command, retry, SEND_DEADLINE, Call::trace())
+        .await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// A conversation as it stands now, names included.
+pub(crate) async fn summary(
+    call: &Call,
+    id: ConversationId,
+    user: UserId,
+) -> Result<wire::Conversation, Refusal> {
+    let summary = call
+        .shared
+        .read_models
+        .summary(id, user)
+        .await?
+        .ok_or_else(Refusal::not_found)?;
+    Ok(call.shared.people.conversation(&summary, user).await?)
+}
+
+fn settings(given: Option<ChooseSettings>) -> Settings {
+    let (given, usual) = (given.unwrap_or_default(), Settings::default());
+    Settings {
+        join_history: given
+            .join_history
+            .map_or(usual.join_history, JoinHistory::from),
+        posting: given.posting.map_or(usual.posting, Posting::from),
+        receipts: given.receipts.unwrap_or(usual.receipts),
+        retention_days: given.retention_days.or(usual.retention_days),
+    }
+}
+
+/// 32 fresh random bytes: 244 of their bits are random, the rest says "UUID, version 4".
+fn request_key() -> RequestKey {
+    let mut bytes = [0_u8; 32];
+    let (first, second) = bytes.split_at_mut(16);
+    first.copy_from_slice(ids::random().as_bytes());
+    second.copy_from_slice(ids::random().as_bytes());
+    RequestKey::from_bytes(bytes)
+}

@@ -1,0 +1,71 @@
+//! The door to a socket: who may come in, and how the library is set up.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{Request, State};
+use axum::http::header::SEC_WEBSOCKET_PROTOCOL;
+use axum::response::Response;
+use hubbub_wire::client::{FRAME_BYTES_MAX, SUBPROTOCOL};
+
+use crate::auth::Proof;
+use crate::error::Refusal;
+use crate::session;
+use crate::session::socket::{READ_BUFFER_BYTES, WRITE_BUFFER_BYTES};
+use crate::state::Shared;
+
+pub(crate) async fn upgrade(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (mut parts, _body) = request.into_parts();
+    let proof = Proof::of(&parts.headers, &shared.origins);
+    match &proof {
+        // Browsers send cookies from any page; only ours may use them for a socket.
+        Some(Proof::Cookie(_)) if !shared.origins.exactly(&parts.headers) => {
+            shared.metrics.edge.sockets_refused.inc();
+            return Err(Refusal::forbidden(
+                "a socket with a cookie needs an allowed Origin",
+            ));
+        }
+        Some(bearer @ Proof::Bearer(_)) => {
+            if shared
+                .identity
+                .authenticate(bearer.token())
+                .await?
+                .is_none()
+            {
+                return Err(Refusal::unauthenticated());
+            }
+        }
+        Some(Proof::Cookie(_)) | None => {}
+    }
+    let named = parts
+        .headers
+        .get(SEC_WEBSOCKET_PROTOCOL)
+        .map(|named| named.to_str().unwrap_or_default().to_owned());
+    if named.is_some_and(|named| named.split(',').all(|one| one.trim() != SUBPROTOCOL)) {
+        return Err(Refusal::unreadable("this endpoint speaks hubbub.v1"));
+    }
+    if shared.draining.is_cancelled() {
+        return Err(Refusal::unavailable(1_000));
+    }
+    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &shared).await;
+    let upgrade = upgrade.map_err(|_rejection| {
+        Refusal::unreadable("this endpoint takes WebSocket handshakes (RFC 6455) only")
+    })?;
+    let token = proof.map(|proof| proof.token().to_owned());
+    let tracked = shared.sockets.token();
+    Ok(upgrade
+        .protocols([SUBPROTOCOL])
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_message_size(FRAME_BYTES_MAX)
+        .max_frame_size(FRAME_BYTES_MAX)
+        .on_upgrade(async move |socket| {
+            session::run(socket, shared, token).await;
+            drop(tracked);
+        }))
+}

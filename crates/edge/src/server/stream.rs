@@ -1,0 +1,128 @@
+//! A connection's bytes: looked at on the way in, and closed so that the last answer arrives.
+//!
+//! A socket that is closed while unread bytes wait is reset by the kernel, and the peer may lose what it has not read yet: a 413, a
+//! close frame. So after the end the rest is read and thrown away for a moment.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hubbub_telemetry::{OnError, spawn_named};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::server::framing::Scanner;
+
+/// How long the rest of a connection is read.
+const LINGER: Duration = Duration::from_secs(1);
+/// How much of it.
+const LINGER_BYTES_MAX: usize = 4_194_304;
+/// Read at once meanwhile.
+const LINGER_BUFFER_BYTES: usize = 8_192;
+
+/// One accepted connection. Holds its place among all connections until it is really closed.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    tcp: Option<TcpStream>,
+    place: Option<OwnedSemaphorePermit>,
+    scanner: Scanner,
+    ended: bool,
+}
+
+impl Stream {
+    pub(crate) fn new(tcp: TcpStream, place: OwnedSemaphorePermit, scanner: Scanner) -> Self {
+        Self {
+            tcp: Some(tcp),
+            place: Some(place),
+            scanner,
+            ended: false,
+        }
+    }
+
+    fn tcp(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+        self.tcp
+            .as_mut()
+            .map(Pin::new)
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.ended || Handle::try_current().is_err() {
+            return;
+        }
+        if let Some(tcp) = self.tcp.take() {
+            spawn_named("edge linger", OnError::Log, linger(tcp, self.place.take()));
+        }
+    }
+}
+
+async fn linger(mut tcp: TcpStream, place: Option<OwnedSemaphorePermit>) {
+    let rest = async {
+        if tcp.shutdown().await.is_err() {
+            return;
+        }
+        let mut buffer = vec![0; LINGER_BUFFER_BYTES];
+        let mut total = 0_usize;
+        while let Ok(read) = tcp.read(&mut buffer).await {
+            total = total.saturating_add(read);
+            if read == 0 || total > LINGER_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    // The peer may never end its side; that is what the limit is for.
+    tokio::time::timeout(LINGER, rest).await.unwrap_or_default();
+    drop(place);
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = self.tcp()?.poll_read(cx, buffer);
+        if let Poll::Ready(result) = &polled {
+            let fresh = buffer.filled().get(before..).unwrap_or_default();
+            self.ended |= result.is_err() || (fresh.is_empty() && buffer.remaining() > 0);
+            self.scanner.feed(fresh);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.tcp()?.poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.tcp()?.poll_write_vectored(cx, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.as_ref().is_some_and(AsyncWrite::is_write_vectored)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.tcp()?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.tcp()?.poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,134 @@
+//! The beginning of a socket: `hello` within 5 s, who it is, `welcome`.
+
+use std::time::Duration;
+
+use axum::extract::ws::{Message, WebSocket};
+use hubbub_accounts::Session as Login;
+use hubbub_wire::client::object::Cursor;
+use hubbub_wire::client::outbound::Welcome;
+use hubbub_wire::client::{
+    ClientFrame, FRAME_BYTES_MAX, HELLO_TIMEOUT_S, ServerFrame, close, inbound,
+};
+
+use crate::error::Refusal;
+use crate::ids;
+use crate::objects;
+use crate::session::outbox::Closing;
+use crate::session::socket::{self, Heard};
+use crate::session::strikes::Strikes;
+use crate::state::Shared;
+
+/// A socket whose user is known.
+pub(crate) struct Greeting {
+    pub(crate) login: Login,
+    pub(crate) cursors: Vec<Cursor>,
+    /// Account changes heard of before the session was checked.
+    pub(crate) account_changes: u64,
+    pub(crate) welcome: ServerFrame,
+}
+
+const LATE: Closing = Closing {
+    code: close::SESSION_ENDED,
+    reason: "no hello",
+};
+const NOT_HELLO: Closing = Closing {
+    code: close::POLICY,
+    reason: "hello comes first",
+};
+const BAD_FRAMES: Closing = Closing {
+    code: close::POLICY,
+    reason: "too many unreadable frames",
+};
+const NO_SESSION: Closing = Closing {
+    code: close::SESSION_ENDED,
+    reason: "no live session",
+};
+const NOT_NOW: Closing = Closing {
+    code: close::DEGRADED,
+    reason: "try elsewhere",
+};
+
+/// Waits for `hello` and checks it. `Ok(None)` = the client went away.
+pub(crate) async fn greet(
+    socket: &mut WebSocket,
+    shared: &Shared,
+    token: Option<String>,
+) -> Result<Option<Greeting>, Closing> {
+    let wait = tokio::time::timeout(
+        Duration::from_secs(HELLO_TIMEOUT_S),
+        first_frame(socket, shared),
+    );
+    let Some(hello) = wait.await.map_err(|_elapsed| LATE)?? else {
+        return Ok(None);
+    };
+    let account_changes = shared.fanout.account_changes();
+    let Some(token) = hello.token.or(token) else {
+        return Err(NO_SESSION);
+    };
+    let unavailable = |error: Refusal| {
+        tracing::debug!(code = %error.code, "hello could not be answered");
+        NOT_NOW
+    };
+    let login = shared
+        .identity
+        .authenticate(&token)
+        .await
+        .map_err(|error| unavailable(error.into()))?
+        .ok_or(NO_SESSION)?;
+    let user = shared
+        .identity
+        .user(login.user)
+        .await
+        .map_err(|error| unavailable(error.into()))?
+        .ok_or(NO_SESSION)?;
+    let device_id = hello
+        .client
+        .map_or_else(ids::random, |client| client.device_id);
+    let welcome = ServerFrame::Welcome(Box::new(Welcome {
+        user: objects::user(&user),
+        session_id: login.id.0,
+        device_id,
+        node: shared.node_id.clone(),
+        server_time: shared.clock.now().into(),
+        heartbeat_s: shared.limits.heartbeat_s,
+        limits: shared.limits.published(),
+    }));
+    Ok(Some(Greeting {
+        login,
+        cursors: hello.cursors.unwrap_or_default(),
+        account_changes,
+        welcome,
+    }))
+}
+
+async fn first_frame(
+    socket: &mut WebSocket,
+    shared: &Shared,
+) -> Result<Option<inbound::Hello>, Closing> {
+    let started = tokio::time::Instant::now();
+    let mut strikes = Strikes::default();
+    loop {
+        let bad = match socket::hear(socket.recv().await) {
+            Heard::Text(text) if text.len() > FRAME_BYTES_MAX => return Err(socket::TOO_LARGE),
+            Heard::Text(text) => match ClientFrame::decode(&text) {
+                Ok(ClientFrame::Hello(hello)) => return Ok(Some(hello)),
+                Ok(_) => return Err(NOT_HELLO),
+                Err(bad) => bad,
+            },
+            Heard::Binary => socket::binary(),
+            Heard::Nothing => continue,
+            Heard::End => return Ok(None),
+            Heard::Broken(closing) => return Err(closing),
+        };
+        shared.metrics.edge.frames_refused.inc();
+        let error = ServerFrame::Error(Refusal::from(bad.clone()).into_frame(bad.id));
+        let sent = socket.send(Message::Text(objects::frame(&error))).await;
+        let now_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if sent.is_err() {
+            return Ok(None);
+        }
+        if strikes.strike(now_ms) {
+            return Err(BAD_FRAMES);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The handle to one socket's queue: who has something for it pushes here, the socket's task takes it out.
+//!
+//! The lock is held for a few queue operations and never across an await.
+
+use std::sync::OnceLock;
+
+use hubbub_domain::ids::ConversationId;
+use hubbub_domain::position::Seq;
+use hubbub_wire::client::ServerFrame;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::objects;
+use crate::session::queue::{EventItem, Frame, LatestKey, Queue, Ticket, Write};
+
+/// Why a socket is closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Closing {
+    /// Close code (PROTOCOL.md rule 6).
+    pub(crate) code: u16,
+    /// In a word or two, for the close frame.
+    pub(crate) reason: &'static str,
+}
+
+/// One socket as others see it.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    queue: Mutex<Queue>,
+    /// Something waits, or the socket is to be closed.
+    wake: Notify,
+    /// A write was taken out.
+    taken: Notify,
+    closing: OnceLock<Closing>,
+    gone: CancellationToken,
+}
+
+impl Outbox {
+    pub(crate) fn new() -> Self {
+        Self {
+            queue: Mutex::new(Queue::new(objects::resync_frame)),
+            wake: Notify::new(),
+            taken: Notify::new(),
+            closing: OnceLock::new(),
+            gone: CancellationToken::new(),
+        }
+    }
+
+    /// An answer to something that this socket asked.
+    pub(crate) fn answer(&self, frame: &ServerFrame) {
+        self.with(|queue| queue.push_answer(objects::frame(frame)));
+    }
+
+    pub(crate) fn event(&self, event: EventItem) {
+        self.with(|queue| queue.push_event(event));
+    }
+
+    pub(crate) fn control(&self, conversation: ConversationId, seq: Seq, frame: Frame) {
+        self.with(|queue| queue.push_control(conversation, seq, frame));
+    }
+
+    pub(crate) fn last(&self, frame: Frame) {
+        self.with(|queue| queue.push_last(frame));
+    }
+
+    pub(crate) fn latest(&self, key: LatestKey, frame: Frame) {
+        self.with(|queue| queue.push_latest(key, frame));
+    }
+
+    pub(crate) fn hold(&self, conversation: ConversationId) -> Ticket {
+        self.queue.lock().hold(conversation)
+    }
+
+    pub(crate) fn feed_event(&self, ticket: Ticket, event: EventItem) {
+        self.with(|queue| queue.feed_event(ticket, event));
+    }
+
+    pub(crate) fn feed_control(&self, conversation: ConversationId, ticket: Ticket, frame: Frame) {
+        self.with(|queue| queue.feed_control(conversation, ticket, frame));
+    }
+
+    pub(crate) fn fulfil(
+        &self,
+        conversation: ConversationId,
+        ticket: Ticket,
+        seq: Seq,
+        frame: Frame,
+    ) {
+        self.with(|queue| queue.fulfil(conversation, ticket, seq, frame));
+    }
+
+    pub(crate) fn release(&self, conversation: ConversationId, ticket: Ticket, floor: Option<Seq>) {
+        self.with(|queue| queue.release(conversation, ticket, floor));
+    }
+
+    /// Waits until a catch-up may go on; `false` when the socket is gone.
+    pub(crate) async fn room(&self) -> bool {
+        loop {
+            let mut taken = std::pin::pin!(self.taken.notified());
+            taken.as_mut().enable();
+            if self.is_over() {
+                return false;
+            }
+            if self.queue.lock().has_room() {
+                return true;
+            }
+            tokio::select! {
+                () = taken => {}
+                () = self.gone.cancelled() => return false,
+            }
+        }
+    }
+
+    /// Asks the socket's task to close; the first reason counts.
+    pub(crate) fn close(&self, code: u16, reason: &'static str) {
+        // A socket that is being closed for one reason is not closed for another.
+        let _first_reason_stays = self.closing.set(Closing { code, reason });
+        self.wake.notify_one();
+        self.taken.notify_waiters();
+    }
+
+    /// Why it is being closed, if it is.
+    pub(crate) fn closing(&self) -> Option<Closing> {
+        self.closing.get().copied()
+    }
+
+    /// Waits until something waits or the socket is to be closed. Cancel safe.
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Takes the next write out.
+    pub(crate) fn take(&self) -> Option<Write> {
+        let write = self.queue.lock().pop();
+        self.taken.notify_waiters();
+        write
+    }
+
+    /// Whether the socket may be read.
+    pub(crate) fn accepts_questions(&self) -> bool {
+        self.queue.lock().accepts_questions()
+    }
+
+    /// Whether the client has stopped reading.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.queue.lock().is_hopeless()
+    }
+
+    /// The socket's task has ended: whoever prepares something for it may stop.
+    pub(crate) fn set_gone(&self) {
+        self.gone.cancel();
+    }
+
+    /// Completes when the socket's task has ended.
+    pub(crate) async fn gone(&self) {
+        self.gone.cancelled().await;
+    }
+
+    fn is_over(&self) -> bool {
+        self.gone.is_cancelled() || self.closing.get().is_some()
+    }
+
+    fn with(&self, push: impl FnOnce(&mut Queue)) {
+        push(&mut self.queue.lock());
+        self.wake.notify_one();
+    }
+}

@@ -1,0 +1,479 @@
+//! What waits to be written to one socket: bounded by bytes, ordered by importance, held back where order demands it.
+//!
+//! Answers (acks, errors, pages) go first, then events and what belongs to their order, then what is only interesting in its latest
+//! state (markers, typing). Events of a conversation can be *held*: while its catch-up runs, or while the summary for `added` is read,
+//! later ones wait behind a [`Ticket`].
+//!
+//! When too much waits, event frames are dropped and one `resync` says for each conversation up to where (ARCHITECTURE.md §7).
+//! Everything else stays.
+//!
+//! Never: I/O, waiting, a frame encoded twice.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use axum::extract::ws::Utf8Bytes;
+use hubbub_domain::ids::{ConversationId, UserId};
+use hubbub_domain::position::{Epoch, Seq};
+
+/// Bytes of events that may wait for one socket (ARCHITECTURE.md §7).
+pub(crate) const EVENT_BYTES_MAX: usize = 262_144;
+/// Above this many waiting bytes a catch-up pauses, so that it never causes the overflow itself.
+pub(crate) const CATCH_UP_BYTES_MAX: usize = EVENT_BYTES_MAX / 4;
+/// Above this many waiting bytes of answers the socket is not read: whoever asks a lot has to listen, too.
+pub(crate) const ANSWER_BYTES_MAX: usize = 1_048_576;
+/// Bytes of frames put into one write: enough to save the calls, small enough that the buffer of an idle socket stays small.
+pub(crate) const COALESCE_BYTES_MAX: usize = 65_536;
+/// Markers and typing states that may wait; beyond it the oldest is forgotten.
+pub(crate) const LATEST_MAX: usize = 128;
+/// Conversations that one `resync` names; beyond it the client is told to look at all of them.
+pub(crate) const RESYNC_CONVERSATIONS_MAX: usize = 1_000;
+/// Frames other than events that may wait among them (added, removed, reset); more means that the client does not read at all.
+pub(crate) const CONTROLS_MAX: usize = 2_048;
+
+/// One encoded frame; cloning shares it.
+pub(crate) type Frame = Utf8Bytes;
+
+/// Names a hold, so that only whoever placed it releases it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ticket(u64);
+
+/// An event on its way to a socket.
+#[derive(Clone, Debug)]
+pub(crate) struct EventItem {
+    pub(crate) conversation: ConversationId,
+    pub(crate) epoch: Epoch,
+    pub(crate) seq: Seq,
+    pub(crate) frame: Frame,
+}
+
+/// Something of which only the latest counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LatestKey {
+    Marker(ConversationId, UserId),
+    Typing(ConversationId, UserId),
+}
+
+/// One write.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Write {
+    pub(crate) text: Frame,
+    pub(crate) frames: usize,
+}
+
+/// Encodes a `resync`: the queue decides when, the caller knows how. `None` = all conversations.
+pub(crate) type EncodeResync = fn(Option<&[(ConversationId, Epoch, Seq)]>) -> Frame;
+
+#[derive(Debug)]
+enum Item {
+    Event(EventItem),
+    Control(Frame),
+}
+
+/// What is held of one conversation: the front is always a ticket.
+#[derive(Debug, Default)]
+struct Hold {
+    waiting: VecDeque<Waiting>,
+    /// The last event dropped out of the hold.
+    dropped: Option<(Epoch, Seq)>,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    Ticket(Ticket),
+    Item(Seq, Item),
+}
+
+/// The queue of one socket.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    answers: VecDeque<Frame>,
+    answer_bytes: usize,
+    items: VecDeque<Item>,
+    controls: usize,
+    holds: HashMap<ConversationId, Hold>,
+    /// Live events up to here were part of a catch-up.
+    floors: HashMap<ConversationId, Seq>,
+    event_bytes: usize,
+    /// The last dropped event of each conversation, until the `resync` is written.
+    lagging: BTreeMap<ConversationId, (Epoch, Seq)>,
+    /// More conversations than one `resync` names.
+    lagging_all: bool,
+    latest: VecDeque<(LatestKey, Frame)>,
+    tickets: u64,
+    encode_resync: EncodeResync,
+}
+
+impl Queue {
+    pub(crate) fn new(encode_resync: EncodeResync) -> Self {
+        Self {
+            answers: VecDeque::new(),
+            answer_bytes: 0,
+            items: VecDeque::new(),
+            controls: 0,
+            holds: HashMap::new(),
+            floors: HashMap::new(),
+            event_bytes: 0,
+            lagging: BTreeMap::new(),
+            lagging_all: false,
+            latest: VecDeque::new(),
+            tickets: 0,
+            encode_resync,
+        }
+    }
+
+    /// An ack, an error, a page, a pong.
+    pub(crate) fn push_answer(&mut self, frame: Frame) {
+        self.answer_bytes = self.answer_bytes.saturating_add(frame.len());
+        self.answers.push_back(frame);
+    }
+
+    /// A live event.
+    pub(crate) fn push_event(&mut self, event: EventItem) {
+        if let Some(floor) = self.floors.get(&event.conversation) {
+            if event.seq <= *floor {
+                return;
+            }
+            self.floors.remove(&event.conversation);
+        }
+        if let Some(hold) = self.holds.get_mut(&event.conversation) {
+            if hold.dropped.is_some() {
+                hold.dropped = Some((event.epoch, event.seq));
+                return;
+            }
+            self.event_bytes = self.event_bytes.saturating_add(event.frame.len());
+            hold.waiting
+                .push_back(Waiting::Item(event.seq, Item::Event(event)));
+        } else {
+            self.enqueue_event(event);
+        }
+        if self.event_bytes > EVENT_BYTES_MAX {
+            self.overflow();
+        }
+    }
+
+    /// A frame in the order of a conversation's events, behind the event at `seq`.
+    pub(crate) fn push_control(&mut self, conversation: ConversationId, seq: Seq, frame: Frame) {
+        self.controls = self.controls.saturating_add(1);
+        match self.holds.get_mut(&conversation) {
+            Some(hold) => hold
+                .waiting
+                .push_back(Waiting::Item(seq, Item::Control(frame))),
+            None => self.items.push_back(Item::Control(frame)),
+        }
+    }
+
+    /// A frame behind everything that waits now, of whatever conversation.
+    pub(crate) fn push_last(&mut self, frame: Frame) {
+        self.controls = self.controls.saturating_add(1);
+        self.items.push_back(Item::Control(frame));
+    }
+
+    /// The newest state of something; replaces an older one that still waits.
+    pub(crate) fn push_latest(&mut self, key: LatestKey, frame: Frame) {
+        self.latest.retain(|(waiting, _)| *waiting != key);
+        if self.latest.len() >= LATEST_MAX {
+            self.latest.pop_front();
+        }
+        self.latest.push_back((key, frame));
+    }
+
+    /// From now on events of this conversation wait until the ticket is released.
+    pub(crate) fn hold(&mut self, conversation: ConversationId) -> Ticket {
+        self.tickets = self.tickets.saturating_add(1);
+        let ticket = Ticket(self.tickets);
+        self.holds
+            .entry(conversation)
+            .or_default()
+            .waiting
+            .push_back(Waiting::Ticket(ticket));
+        ticket
+    }
+
+    /// Adds a caught-up event for the holder of the conversation's first ticket; for others nothing happens.
+    pub(crate) fn feed_event(&mut self, ticket: Ticket, event: EventItem) {
+        if self.is_first(event.conversation, ticket) {
+            self.enqueue_event(event);
+            if self.event_bytes > EVENT_BYTES_MAX {
+                self.overflow();
+            }
+        }
+    }
+
+    /// Adds another frame for the holder of the conversation's first ticket.
+    pub(crate) fn feed_control(
+        &mut self,
+        conversation: ConversationId,
+        ticket: Ticket,
+        frame: Frame,
+    ) {
+        if self.is_first(conversation, ticket) {
+            self.push_last(frame);
+        }
+    }
+
+    /// Whether the ticket is the one that the conversation waits for.
+    pub(crate) fn is_first(&self, conversation: ConversationId, ticket: Ticket) -> bool {
+        let first = self
+            .holds
+            .get(&conversation)
+            .and_then(|hold| hold.waiting.front());
+        matches!(first, Some(Waiting::Ticket(waiting)) if *waiting == ticket)
+    }
+
+    /// Ends a hold. What waited behind it goes on, without what the client already has (up to `floor`).
+    pub(crate) fn release(
+        &mut self,
+        conversation: ConversationId,
+        ticket: Ticket,
+        floor: Option<Seq>,
+    ) {
+        let Some(hold) = self.holds.get_mut(&conversation) else {
+            return;
+        };
+        let before = hold.waiting.len();
+        hold.waiting
+            .retain(|waiting| !matches!(waiting, Waiting::Ticket(held) if *held == ticket));
+        if hold.waiting.len() == before {
+            return;
+        }
+        if let Some(floor) = floor {
+            self.drop_up_to(conversation, floor);
+        }
+        self.pump(conversation);
+    }
+
+    /// Puts a frame where a ticket stands, in the order of the event at `seq`, and ends that hold.
+    pub(crate) fn fulfil(
+        &mut self,
+        conversation: ConversationId,
+        ticket: Ticket,
+        seq: Seq,
+        frame: Frame,
+    ) {
+        let Some(hold) = self.holds.get_mut(&conversation) else {
+            return;
+        };
+        let place = hold
+            .waiting
+            .iter_mut()
+            .find(|waiting| matches!(waiting, Waiting::Ticket(held) if *held == ticket));
+        if let Some(place) = place {
+            *place = Waiting::Item(seq, Item::Control(frame));
+            self.controls = self.controls.saturating_add(1);
+            self.pump(conversation);
+        }
+    }
+
+    /// The next write, if anything waits.
+    pub(crate) fn pop(&mut self) -> Option<Write> {
+        let mut frames = Vec::new();
+        let mut bytes = 0_usize;
+        while let Some(length) = self.peek_len() {
+            if !frames.is_empty() && bytes.saturating_add(length) > COALESCE_BYTES_MAX {
+                break;
+            }
+            let Some(frame) = self.pop_frame() else { break };
+            bytes = bytes.saturating_add(frame.len()).saturating_add(1);
+            frames.push(frame);
+        }
+        let count = frames.len();
+        match count {
+            0 => None,
+            1 => frames.pop().map(|text| Write { text, frames: 1 }),
+            _ => {
+                let mut text = String::with_capacity(bytes.saturating_add(1));
+                for frame in &frames {
+                    text.push(if text.is_empty() { '[' } else { ',' });
+                    text.push_str(frame);
+                }
+                text.push(']');
+                Some(Write {
+                    text: text.into(),
+                    frames: count,
+                })
+            }
+        }
+    }
+
+    /// Whether a catch-up may go on.
+    pub(crate) fn has_room(&self) -> bool {
+        self.event_bytes < CATCH_UP_BYTES_MAX
+    }
+
+    /// Whether the socket may be read.
+    pub(crate) fn accepts_questions(&self) -> bool {
+        self.answer_bytes < ANSWER_BYTES_MAX
+    }
+
+    /// Whether so many frames wait that may not be dropped that the client must have stopped reading.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.controls > CONTROLS_MAX
+    }
+
+    fn is_lagging(&self) -> bool {
+        self.lagging_all || !self.lagging.is_empty()
+    }
+
+    fn enqueue_event(&mut self, event: EventItem) {
+        if self.is_lagging() {
+            self.note_dropped(event.conversation, event.epoch, event.seq);
+        } else {
+            self.event_bytes = self.event_bytes.saturating_add(event.frame.len());
+            self.items.push_back(Item::Event(event));
+        }
+    }
+
+    fn note_dropped(&mut self, conversation: ConversationId, epoch: Epoch, seq: Seq) {
+        if self.lagging.len() >= RESYNC_CONVERSATIONS_MAX
+            && !self.lagging.contains_key(&conversation)
+        {
+            self.lagging_all = true;
+            return;
+        }
+        let newest = self.lagging.entry(conversation).or_insert((epoch, seq));
+        if newest.1 <= seq {
+            *newest = (epoch, seq);
+        }
+    }
+
+    /// Drops every event that waits, held ones included.
+    fn overflow(&mut self) {
+        self.drop_queued_events();
+        for hold in self.holds.values_mut() {
+            hold.waiting.retain(|waiting| match waiting {
+                Waiting::Item(_, Item::Event(event)) => {
+                    hold.dropped = Some((event.epoch, event.seq));
+                    false
+                }
+                Waiting::Item(_, Item::Control(_)) | Waiting::Ticket(_) => true,
+            });
+        }
+        self.event_bytes = 0;
+    }
+
+    /// The client will not get events of this conversation up to `seq`; nothing of what waits may come before it hears that.
+    fn overflow_conversation(&mut self, conversation: ConversationId, epoch: Epoch, seq: Seq) {
+        self.drop_queued_events();
+        self.note_dropped(conversation, epoch, seq);
+    }
+
+    fn drop_queued_events(&mut self) {
+        let items = std::mem::take(&mut self.items);
+        for item in items {
+            match item {
+                Item::Event(event) => {
+                    self.event_bytes = self.event_bytes.saturating_sub(event.frame.len());
+                    self.note_dropped(event.conversation, event.epoch, event.seq);
+                }
+                Item::Control(_) => self.items.push_back(item),
+            }
+        }
+    }
+
+    fn drop_up_to(&mut self, conversation: ConversationId, floor: Seq) {
+        let Some(hold) = self.holds.get_mut(&conversation) else {
+            return;
+        };
+        let (mut freed, mut controls, mut passed) = (0_usize, 0_usize, false);
+        hold.waiting.retain(|waiting| match waiting {
+            Waiting::Ticket(_) => true,
+            Waiting::Item(seq, item) => {
+                passed |= *seq > floor;
+                let keep = *seq > floor;
+                if !keep {
+                    match item {
+                        Item::Event(event) => freed = freed.saturating_add(event.frame.len()),
+                        Item::Control(_) => controls = controls.saturating_add(1),
+                    }
+                }
+                keep
+            }
+        });
+        if hold.dropped.is_some_and(|(_, seq)| seq <= floor) {
+            hold.dropped = None;
+        }
+        passed |= hold.dropped.is_some();
+        self.event_bytes = self.event_bytes.saturating_sub(freed);
+        self.controls = self.controls.saturating_sub(controls);
+        if !passed {
+            self.floors.insert(conversation, floor);
+        }
+    }
+
+    /// Moves what no longer waits behind a ticket.
+    fn pump(&mut self, conversation: ConversationId) {
+        loop {
+            let Some(hold) = self.holds.get_mut(&conversation) else {
+                return;
+            };
+            match hold.waiting.front() {
+                Some(Waiting::Ticket(_)) => return,
+                None => {
+                    let dropped = hold.dropped;
+                    self.holds.remove(&conversation);
+                    if let Some((epoch, seq)) = dropped {
+                        self.overflow_conversation(conversation, epoch, seq);
+                    }
+                    return;
+                }
+                Some(Waiting::Item(..)) => match hold.waiting.pop_front() {
+                    Some(Waiting::Item(_, Item::Event(event))) => {
+                        self.event_bytes = self.event_bytes.saturating_sub(event.frame.len());
+                        self.enqueue_event(event);
+                    }
+                    Some(Waiting::Item(_, control @ Item::Control(_))) => {
+                        self.items.push_back(control)
+                    }
+                    Some(Waiting::Ticket(_)) | None => return,
+                },
+            }
+        }
+    }
+
+    fn peek_len(&self) -> Option<usize> {
+        if let Some(frame) = self.answers.front() {
+            return Some(frame.len());
+        }
+        match self.items.front() {
+            Some(Item::Event(event)) => return Some(event.frame.len()),
+            Some(Item::Control(frame)) => return Some(frame.len()),
+            None => {}
+        }
+        if self.is_lagging() {
+            // Alone in its write: its length is known only once it is encoded.
+            return Some(COALESCE_BYTES_MAX);
+        }
+        self.latest.front().map(|(_, frame)| frame.len())
+    }
+
+    fn pop_frame(&mut self) -> Option<Frame> {
+        if let Some(frame) = self.answers.pop_front() {
+            self.answer_bytes = self.answer_bytes.saturating_sub(frame.len());
+            return Some(frame);
+        }
+        match self.items.pop_front() {
+            Some(Item::Event(event)) => {
+                self.event_bytes = self.event_bytes.saturating_sub(event.frame.len());
+                return Some(event.frame);
+            }
+            Some(Item::Control(frame)) => {
+                self.controls = self.controls.saturating_sub(1);
+                return Some(frame);
+            }
+            None => {}
+        }
+        if self.is_lagging() {
+            let lagging = std::mem::take(&mut self.lagging);
+            let all = std::mem::take(&mut self.lagging_all);
+            let named: Vec<_> = lagging
+                .into_iter()
+                .map(|(conversation, (epoch, seq))| (conversation, epoch, seq))
+                .collect();
+            return Some((self.encode_resync)(if all { None } else { Some(&named) }));
+        }
+        self.latest.pop_front().map(|(_, frame)| frame)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! Which sockets belong to whom on this node. Owned by the fan-out task alone ([`crate::fanout`]).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use hubbub_accounts::SessionId;
+use hubbub_domain::ids::UserId;
+
+use crate::session::outbox::Outbox;
+
+/// Names a socket on this node.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct SocketId(pub(crate) u64);
+
+/// A socket that gets frames.
+#[derive(Clone, Debug)]
+pub(crate) struct Seat {
+    pub(crate) socket: SocketId,
+    pub(crate) session: SessionId,
+    pub(crate) outbox: Arc<Outbox>,
+}
+
+/// All sockets that have said hello.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    by_user: HashMap<UserId, Vec<Seat>>,
+}
+
+impl Sessions {
+    /// Seats a socket, unless its user has `max` already.
+    pub(crate) fn seat(&mut self, user: UserId, seat: Seat, max: usize) -> bool {
+        let seats = self.by_user.entry(user).or_default();
+        if seats.len() >= max {
+            return false;
+        }
+        seats.push(seat);
+        true
+    }
+
+    pub(crate) fn leave(&mut self, user: UserId, socket: SocketId) {
+        if let Some(seats) = self.by_user.get_mut(&user) {
+            seats.retain(|seat| seat.socket != socket);
+            if seats.is_empty() {
+                self.by_user.remove(&user);
+            }
+        }
+    }
+
+    /// The sockets of a user.
+    pub(crate) fn of(&self, user: UserId) -> &[Seat] {
+        self.by_user.get(&user).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn has(&self, user: UserId) -> bool {
+        self.by_user.contains_key(&user)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_user.is_empty()
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Seat> {
+        self.by_user.values().flatten()
+    }
+}
