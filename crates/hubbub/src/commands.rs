@@ -20,17 +20,26 @@ pub(crate) fn environment(settings: &Settings) -> anyhow::Result<(Guard, Runtime
         },
         filter: Some(settings.log_filter.clone()),
         otlp_endpoint: settings.otlp_endpoint.clone(),
-        service_instance: settings.node_id.clone().unwrap_or_else(|| "embedded".to_owned()),
+        service_instance: settings
+            .node_id
+            .clone()
+            .unwrap_or_else(|| "embedded".to_owned()),
         sample_ratio: settings.trace_sample_ratio,
     })
     .context("set up telemetry")?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("hubbub").build().context("start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("hubbub")
+        .build()
+        .context("start the runtime")?;
     Ok((guard, runtime))
 }
 
 /// Prints a line for whoever started the command.
-#[expect(clippy::print_stdout, reason = "what a command has to say goes to standard output; logs go to standard error")]
+#[expect(
+    clippy::print_stdout,
+    reason = "what a command has to say goes to standard output; logs go to standard error"
+)]
 pub(crate) fn say(line: &str) {
     println!("{line}");
 }

@@ -11,14 +11,16 @@ use anyhow::Context;
 use hubbub_actors::{ActorHost, HostDeps, HostOptions};
 use hubbub_cluster::node::HOST_EVENTS_QUEUE;
 use hubbub_cluster::ownership::OwnershipSettings;
-use hubbub_cluster::{ClusterNode, CommandRouter, Fate, LocalConversations, NodeOptions, OwnersView, Router};
+use hubbub_cluster::{
+    ClusterNode, CommandRouter, Fate, LocalConversations, NodeOptions, OwnersView, Router,
+};
 use hubbub_domain::ids::Incarnation;
 use hubbub_domain::position::PartitionCount;
-use hubbub_edge::{Edge, EdgeDeps, EdgeOptions};
+use hubbub_edge::{Edge, EdgeDeps, EdgeLimits, EdgeOptions};
 use hubbub_event_log::{LogReader, NodeRegistration, Ownership};
 use hubbub_projections::{OwnedPartitions, Projection};
-use hubbub_telemetry::clock::{Clock, SystemClock};
-use hubbub_telemetry::metrics::Metrics;
+use hubbub_telemetry::Metrics;
+use hubbub_telemetry::{Clock, SystemClock};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,8 +34,14 @@ const LEVEL: u32 = 1;
 /// How long what is in flight may take to find its end at shutdown, besides the drain window.
 const STOP_PATIENCE: Duration = Duration::from_secs(8);
 
+/// How long requests and sockets may take to end once they have been told to.
+const EDGE_PATIENCE: Duration = Duration::from_secs(4);
+
 /// A fresh name for this life of this process.
-#[expect(clippy::disallowed_methods, reason = "the composition root is where the name of this life is made")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the composition root is where the name of this life is made"
+)]
 pub(crate) fn new_incarnation() -> Incarnation {
     Incarnation::from_uuid(uuid::Uuid::now_v7())
 }
@@ -61,18 +69,36 @@ impl Node {
     /// A sentence for the operator.
     pub(crate) async fn start(settings: &Settings) -> anyhow::Result<Self> {
         let me = new_incarnation();
-        let stores = Stores::open(settings, me).await?;
+        let stores = Stores::open(settings).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::new().context("declare metrics")?);
-        let wanted = if settings.is_cluster() { settings.partitions } else { PartitionCount::EMBEDDED.get() };
+        let wanted = if settings.is_cluster() {
+            settings.partitions
+        } else {
+            PartitionCount::EMBEDDED.get()
+        };
         let wanted = PartitionCount::new(wanted).context("partitions must be a power of two")?;
-        let partitions = stores.log.init_cluster(wanted).await.context("read the cluster's settings")?.partitions;
+        let partitions = stores
+            .log
+            .init_cluster(wanted)
+            .await
+            .context("read the cluster's settings")?
+            .partitions;
 
-        let user_rev = Arc::new(AtomicU64::new(stores.identity.highest_rev().await.context("read account revisions")?));
+        let user_rev = Arc::new(AtomicU64::new(
+            stores
+                .identity
+                .highest_rev()
+                .await
+                .context("read account revisions")?,
+        ));
         let (host_events, host_events_in) = mpsc::channel(HOST_EVENTS_QUEUE);
         let host_clock = Arc::clone(&clock);
         let host = ActorHost::start(
-            HostOptions { arbiters: usize::from(settings.arbiters), ..HostOptions::default() },
+            HostOptions {
+                arbiters: usize::from(settings.arbiters),
+                ..HostOptions::default()
+            },
             HostDeps {
                 log: Arc::clone(&stores.log),
                 bus: Arc::clone(&stores.bus),
@@ -90,16 +116,31 @@ impl Node {
         let (ownership_ends, rest_ends) = (CancellationToken::new(), CancellationToken::new());
         let view = Arc::new(OwnersView::new(partitions));
         let local: Arc<dyn LocalConversations> = host.clone();
-        let router: Arc<dyn CommandRouter> =
-            Arc::new(Router::new(me, Arc::clone(&view), Arc::clone(&local), Arc::clone(&stores.bus)));
+        let router: Arc<dyn CommandRouter> = Arc::new(Router::new(
+            me,
+            Arc::clone(&view),
+            Arc::clone(&local),
+            Arc::clone(&stores.bus),
+        ));
         if settings.is_cluster() {
-            hubbub_cluster::server::serve_commands(me, Arc::clone(&stores.bus), Arc::clone(&local), &tasks, rest_ends.clone())
-                .await
-                .context("listen for commands of other nodes")?;
-        }
-        hubbub_cluster::server::follow_heads(Arc::clone(&stores.bus), Arc::clone(&view), &tasks, rest_ends.clone())
+            hubbub_cluster::server::serve_commands(
+                me,
+                Arc::clone(&stores.bus),
+                Arc::clone(&local),
+                &tasks,
+                rest_ends.clone(),
+            )
             .await
-            .context("listen for heads")?;
+            .context("listen for commands of other nodes")?;
+        }
+        hubbub_cluster::server::follow_heads(
+            Arc::clone(&stores.bus),
+            Arc::clone(&view),
+            &tasks,
+            rest_ends.clone(),
+        )
+        .await
+        .context("listen for heads")?;
 
         // The edge follows the streams before anything can be appended here.
         let reader: Arc<dyn LogReader> = stores.log.clone();
@@ -107,10 +148,13 @@ impl Node {
             EdgeOptions {
                 listen: settings.listen,
                 public_url: settings.public_url.clone(),
-                node_id: settings.node_id.clone().unwrap_or_else(|| "embedded".to_owned()),
-                drain: Duration::from_millis(settings.drain_ms),
+                node_id: settings
+                    .node_id
+                    .clone()
+                    .unwrap_or_else(|| "embedded".to_owned()),
+                limits: limits(settings),
+                drain_window: Duration::from_millis(settings.drain_ms),
                 metrics_listen: settings.metrics_listen,
-                ..EdgeOptions::default()
             },
             EdgeDeps {
                 router: Arc::clone(&router),
@@ -121,7 +165,6 @@ impl Node {
                 partitions,
                 clock: Arc::clone(&clock),
                 metrics,
-                user_rev,
             },
         )
         .await
@@ -132,7 +175,10 @@ impl Node {
             NodeOptions {
                 registration: NodeRegistration {
                     incarnation: me,
-                    node_id: settings.node_id.clone().unwrap_or_else(|| "embedded".to_owned()),
+                    node_id: settings
+                        .node_id
+                        .clone()
+                        .unwrap_or_else(|| "embedded".to_owned()),
                     addr: edge.addr().to_string(),
                     max_level: LEVEL,
                 },
@@ -157,7 +203,13 @@ impl Node {
         });
 
         let owned_here = Arc::clone(&host);
-        let owned: OwnedPartitions = Arc::new(move || owned_here.heads().iter().map(|head| head.partition).collect());
+        let owned: OwnedPartitions = Arc::new(move || {
+            owned_here
+                .heads()
+                .iter()
+                .map(|head| head.partition)
+                .collect()
+        });
         let mut wakers = Vec::new();
         for projection in [Projection::Inbox, Projection::History] {
             let (waker, wake) = mpsc::channel(wake::WAKE_QUEUE);
@@ -170,10 +222,23 @@ impl Node {
             .await
             .context("listen for events")?;
 
+        wake::follow_revisions(
+            Arc::clone(&stores.bus),
+            Arc::clone(&stores.identity),
+            user_rev,
+            &tasks,
+            rest_ends.clone(),
+        )
+        .await
+        .context("listen for account changes")?;
+
         if !settings.is_cluster() {
             wait_until_owned(&view, me, partitions, &mut fate.clone()).await?;
         }
-        let address = settings.public_url.clone().unwrap_or_else(|| format!("http://{}", edge.addr()));
+        let address = settings
+            .public_url
+            .clone()
+            .unwrap_or_else(|| format!("http://{}", edge.addr()));
         Ok(Self {
             edge,
             host,
@@ -216,7 +281,9 @@ impl Node {
     }
 
     async fn stop_softly(self) {
-        self.edge.shutdown(self.drain).await;
+        if !self.edge.shutdown(self.drain + EDGE_PATIENCE).await {
+            tracing::warn!("some connections did not end in time");
+        }
         self.ownership_ends.cancel();
         let mut fate = self.fate;
         // Handed over, or the loop was gone before.
@@ -227,6 +294,18 @@ impl Node {
         self.tasks.wait().await;
         self.stores.close().await;
     }
+}
+
+/// What the edge allows, with the settings that operators turn.
+fn limits(settings: &Settings) -> EdgeLimits {
+    let mut limits = EdgeLimits {
+        sockets_per_user: settings.sockets_per_user,
+        ..EdgeLimits::default()
+    };
+    limits.budgets.sends.count = settings.sends_per_second;
+    limits.budgets.sends.per_s = 1;
+    limits.budgets.sends.burst = Some(settings.sends_burst);
+    limits
 }
 
 async fn wait_until_owned(

@@ -18,7 +18,10 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     // Before anything opens a TLS connection; a second provider in the process would make the first handshake panic.
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
         return failure("a TLS provider is already installed");
     }
     match cli::run(cli::Cli::parse()) {
@@ -27,7 +30,10 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the last word of a command that failed")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the last word of a command that failed"
+)]
 fn failure(sentence: &str) -> ExitCode {
     eprintln!("hubbub: {sentence}");
     ExitCode::FAILURE

@@ -38,7 +38,10 @@ pub(crate) enum Ending {
 }
 
 /// Waits for either.
-pub(crate) async fn ending(signals: &mut Signals, fate: &mut watch::Receiver<Option<Fate>>) -> Ending {
+pub(crate) async fn ending(
+    signals: &mut Signals,
+    fate: &mut watch::Receiver<Option<Fate>>,
+) -> Ending {
     tokio::select! {
         () = signals.next() => {
             tracing::info!("asked to stop");

@@ -10,8 +10,15 @@ use crate::settings::{Overrides, Settings, TABLE};
 
 pub(crate) fn check(overrides: &Overrides) -> anyhow::Result<ExitCode> {
     let settings = Settings::load(overrides)?;
-    let mode = if settings.is_cluster() { "a node of a cluster" } else { "embedded mode" };
-    say(&format!("settings are fine: {mode}, listening on {}", settings.listen));
+    let mode = if settings.is_cluster() {
+        "a node of a cluster"
+    } else {
+        "embedded mode"
+    };
+    say(&format!(
+        "settings are fine: {mode}, listening on {}",
+        settings.listen
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -23,13 +30,26 @@ pub(crate) fn show(overrides: &Overrides) -> anyhow::Result<ExitCode> {
     for row in TABLE {
         let value = match values.get(row.key) {
             // A connection string carries a password.
-            Some(_) if row.key.ends_with("_url") && row.key != "public_url" => hidden(&settings, row.key),
+            Some(_) if row.key.ends_with("_url") && row.key != "public_url" => {
+                hidden(&settings, row.key)
+            }
             Some(value) => value.to_string(),
             None => String::new(),
         };
-        let value = if value.is_empty() || value == "nil" { "–".to_owned() } else { value };
+        let value = if value.is_empty() || value == "nil" {
+            "–".to_owned()
+        } else {
+            value
+        };
         say(&format!("{:<20} {value}", row.key));
-        say(&format!("{:<20}   {} ({}; HUBBUB_{}; since {})", "", row.meaning, row.form, row.key.to_uppercase(), row.since));
+        say(&format!(
+            "{:<20}   {} ({}; HUBBUB_{}; since {})",
+            "",
+            row.meaning,
+            row.form,
+            row.key.to_uppercase(),
+            row.since
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -40,5 +60,9 @@ fn hidden(settings: &Settings, key: &str) -> String {
         "nats_url" => settings.nats_url.is_some(),
         _ => false,
     };
-    if set { "(set)".to_owned() } else { String::new() }
+    if set {
+        "(set)".to_owned()
+    } else {
+        String::new()
+    }
 }

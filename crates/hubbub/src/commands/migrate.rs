@@ -7,9 +7,12 @@ use crate::compose::Stores;
 use crate::settings::{Overrides, Settings};
 
 pub(crate) fn run(overrides: &Overrides) -> anyhow::Result<ExitCode> {
-    let settings = Settings { migrate: true, ..Settings::load(overrides)? };
+    let settings = Settings {
+        migrate: true,
+        ..Settings::load(overrides)?
+    };
     let (_telemetry, runtime) = environment(&settings)?;
-    runtime.block_on(Stores::open(&settings, crate::compose::new_incarnation()))?;
+    runtime.block_on(Stores::open(&settings))?;
     say("tables are up to date");
     Ok(ExitCode::SUCCESS)
 }

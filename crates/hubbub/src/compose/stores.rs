@@ -5,15 +5,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use hubbub_accounts::{Accounts, AccountsOptions, Identity};
-use hubbub_bus::memory::MemoryBus;
-use hubbub_bus::nats::{NatsBus, NatsOptions};
-use hubbub_bus::Bus;
-use hubbub_domain::ids::Incarnation;
-use hubbub_event_log::postgres::{PgLog, PgOptions};
-use hubbub_event_log::sqlite::SqliteLog;
-use hubbub_event_log::{EventLog, LogReader};
+use hubbub_bus::{Bus, MemoryBus, NatsBus, NatsOptions};
+use hubbub_event_log::{EventLog, LogReader, PgLog, PgOptions, SqliteLog};
 use hubbub_projections::Projections;
-use hubbub_telemetry::clock::{Clock, SystemClock};
+use hubbub_telemetry::{Clock, SystemClock};
 
 use crate::settings::Settings;
 
@@ -28,41 +23,69 @@ pub(crate) struct Stores {
 
 impl Stores {
     /// Opens all of them, in the order of their migrations: log, accounts, read models.
-    pub(crate) async fn open(settings: &Settings, me: Incarnation) -> anyhow::Result<Self> {
+    pub(crate) async fn open(settings: &Settings) -> anyhow::Result<Self> {
         match (&settings.database_url, &settings.nats_url) {
-            (Some(database), Some(nats)) => Self::cluster(settings, me, database, nats).await,
+            (Some(database), Some(nats)) => Self::cluster(settings, database, nats).await,
             _ => Self::embedded(&settings.data_dir).await,
         }
     }
 
     async fn embedded(dir: &Path) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(dir).with_context(|| format!("make the data folder {}", dir.display()))?;
-        let log = SqliteLog::open(dir).await.with_context(|| format!("open the log in {}", dir.display()))?;
+        std::fs::create_dir_all(dir)
+            .with_context(|| format!("make the data folder {}", dir.display()))?;
+        let log = SqliteLog::open(dir)
+            .await
+            .with_context(|| format!("open the log in {}", dir.display()))?;
         let log = Arc::new(log);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let identity = Accounts::open_sqlite(dir, AccountsOptions::default(), clock).await.context("open the accounts")?;
+        let identity = Accounts::open_sqlite(dir, AccountsOptions::default(), clock)
+            .await
+            .context("open the accounts")?;
         let reader: Arc<dyn LogReader> = log.clone();
         let projections = Projections::open_sqlite(dir, &SqliteLog::log_path(dir), reader)
             .await
             .context("open the read models")?;
-        Ok(Self { log, identity: Arc::new(identity), projections, bus: Arc::new(MemoryBus::new()) })
+        Ok(Self {
+            log,
+            identity: Arc::new(identity),
+            projections,
+            bus: Arc::new(MemoryBus::new()),
+        })
     }
 
-    async fn cluster(settings: &Settings, _me: Incarnation, database: &str, nats: &str) -> anyhow::Result<Self> {
-        let options =
-            PgOptions { lanes: settings.lanes, migrate: settings.migrate, ..PgOptions::new(database) };
-        let log = Arc::new(PgLog::open(options).await.context("open the log in PostgreSQL")?);
+    async fn cluster(settings: &Settings, database: &str, nats: &str) -> anyhow::Result<Self> {
+        let options = PgOptions {
+            lanes: settings.lanes,
+            migrate: settings.migrate,
+            ..PgOptions::new(database)
+        };
+        let log = Arc::new(
+            PgLog::open(options)
+                .await
+                .context("open the log in PostgreSQL")?,
+        );
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let accounts =
-            AccountsOptions { migrate: settings.migrate, ..AccountsOptions::default() };
-        let identity = Accounts::open_postgres(database, accounts, clock).await.context("open the accounts in PostgreSQL")?;
+        let accounts = AccountsOptions {
+            migrate: settings.migrate,
+            ..AccountsOptions::default()
+        };
+        let identity = Accounts::open_postgres(database, accounts, clock)
+            .await
+            .context("open the accounts in PostgreSQL")?;
         let reader: Arc<dyn LogReader> = log.clone();
         let projections = Projections::open_postgres(database, settings.migrate, reader)
             .await
             .context("open the read models in PostgreSQL")?;
         let name = settings.node_id.clone().unwrap_or_default();
-        let bus = NatsBus::connect(NatsOptions::new(nats, &name)).await.context("connect to NATS")?;
-        Ok(Self { log, identity: Arc::new(identity), projections, bus: Arc::new(bus) })
+        let bus = NatsBus::connect(NatsOptions::new(nats, &name))
+            .await
+            .context("connect to NATS")?;
+        Ok(Self {
+            log,
+            identity: Arc::new(identity),
+            projections,
+            bus: Arc::new(bus),
+        })
     }
 
     /// Lets what was published leave this process.

@@ -1,10 +1,16 @@
-//! Wakes the projectors when the bus carries events of a partition. A lost wake-up costs a second, nothing else.
+//! What this node does when the bus carries news: wakes its projectors, learns the highest account revision. A lost message costs a
+//! second, nothing else.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use hubbub_accounts::Identity;
 use hubbub_bus::{Bus, Subject, SubjectPattern, SubscribeError};
 use hubbub_domain::position::PartitionId;
+use hubbub_wire::bus::UserChanged;
 use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,7 +25,9 @@ pub(crate) async fn follow_events(
     tasks: &TaskTracker,
     cancel: CancellationToken,
 ) -> Result<(), SubscribeError> {
-    let mut events = bus.subscribe(SubjectPattern::AllEvents, EVENTS_QUEUE).await?;
+    let mut events = bus
+        .subscribe(SubjectPattern::AllEvents, EVENTS_QUEUE)
+        .await?;
     tasks.spawn(async move {
         loop {
             let delivery = tokio::select! {
@@ -30,9 +38,52 @@ pub(crate) async fn follow_events(
             if let Subject::Events(partition) = delivery.subject {
                 for waker in &wakers {
                     // Full: the projector has enough to look at and will look at everything once a second.
-                    drop(waker.try_send(partition));
+                    if waker.try_send(partition).is_err() {
+                        tracing::trace!(%partition, "the projector is awake already");
+                    }
                 }
             }
+        }
+    });
+    Ok(())
+}
+
+/// Account messages that may wait.
+const USERS_QUEUE: usize = 1_024;
+/// How often the store is asked for the highest revision, whatever the bus said.
+const REVISION_EVERY: Duration = Duration::from_secs(1);
+
+/// Keeps `highest` at the highest account revision known here: told by the bus, asked for once a second. Every head broadcast carries it, so
+/// that an edge that missed a message notices.
+pub(crate) async fn follow_revisions(
+    bus: Arc<dyn Bus>,
+    identity: Arc<dyn Identity>,
+    highest: Arc<AtomicU64>,
+    tasks: &TaskTracker,
+    cancel: CancellationToken,
+) -> Result<(), SubscribeError> {
+    let mut changes = bus
+        .subscribe(SubjectPattern::One(Subject::User), USERS_QUEUE)
+        .await?;
+    tasks.spawn(async move {
+        let mut looks = interval(REVISION_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let rev = tokio::select! {
+                () = cancel.cancelled() => return,
+                delivery = changes.next() => match delivery {
+                    Some(delivery) => UserChanged::decode(&delivery.payload).map_or(0, |changed| changed.rev),
+                    None => return,
+                },
+                _ = looks.tick() => match identity.highest_rev().await {
+                    Ok(rev) => rev,
+                    Err(error) => {
+                        tracing::debug!(%error, "read the highest account revision");
+                        0
+                    }
+                },
+            };
+            highest.fetch_max(rev, Ordering::Relaxed);
         }
     });
     Ok(())
