@@ -32,7 +32,10 @@ describe("signing in", () => {
     const { user, onSignedIn } = form("login");
     await user.type(screen.getByLabelText("Username"), "ada");
     await user.type(screen.getByLabelText("Password"), "wrong{Enter}");
-    expect(await screen.findByRole("alert")).toHaveProperty("textContent", "unauthenticated");
+    expect(await screen.findByRole("alert")).toHaveProperty(
+      "textContent",
+      "The name or the password is wrong.",
+    );
     expect(onSignedIn).not.toHaveBeenCalled();
   });
 

@@ -432,6 +432,8 @@ export class FakeServer {
     const parts = url.pathname.split("/").filter((part) => part !== "");
     const body = (asked.body ?? {}) as Record<string, unknown>;
     if (parts[0] === "auth") return this.auth(browser, parts[1] ?? "", body);
+    if (parts[0] === "limits")
+      return { status: 200, body: { message_body_bytes: this.bodyBytesMax, password_min: 10 } };
     const me = browser.user;
     if (me === null) return problem(401, "unauthenticated");
     const query = url.searchParams;
@@ -464,7 +466,16 @@ export class FakeServer {
             place.visibility === "public" &&
             (place.title ?? "").toLowerCase().includes(wanted),
         );
-        return page(rooms.map((place) => this.summary(place, me.id)));
+        return page(
+          rooms.map(({ id, kind, visibility, title, topic, members }) => ({
+            id,
+            kind,
+            visibility,
+            title,
+            topic,
+            member_count: members.size,
+          })),
+        );
       }
       case "conversations":
         return parts[1] === undefined

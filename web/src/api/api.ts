@@ -2,14 +2,25 @@
 import * as read from "../wire/decode.ts";
 import type { ConversationId, UserId } from "../wire/ids.ts";
 import type { Reader } from "../wire/shape.ts";
-import type { LogEvent, Member, Message, Page, Summary, User, Visibility } from "../wire/types.ts";
+import type {
+  Limits,
+  LogEvent,
+  Member,
+  Message,
+  Page,
+  Room,
+  Summary,
+  User,
+  Visibility,
+} from "../wire/types.ts";
 import { type Answer, call, type Fetch, type Request } from "./http.ts";
 
 /** Items of one page; PROTOCOL.md allows 1–200. */
 export const MESSAGES_PAGE = 50;
 const INBOX_PAGE = 100;
 const EVENTS_PAGE = 200;
-const PEOPLE_PAGE = 20;
+/** A list to choose from; someone not in it types one more letter. */
+const PEOPLE_PAGE = 12;
 const MEMBERS_PAGE = 200;
 
 export type PageAt =
@@ -40,7 +51,8 @@ export interface Api {
   members(id: ConversationId, cursor: string | null): Promise<Answer<Page<Member>>>;
   user(id: UserId): Promise<Answer<User>>;
   findUsers(query: string): Promise<Answer<Page<User>>>;
-  rooms(query: string, cursor: string | null): Promise<Answer<Page<Summary>>>;
+  rooms(query: string, cursor: string | null): Promise<Answer<Page<Room>>>;
+  limits(): Promise<Answer<Limits>>;
   create(conversation: NewConversation, key: string): Promise<Answer<Summary>>;
   join(id: ConversationId, key: string): Promise<Answer<Summary>>;
   leave(id: ConversationId, key: string): Promise<Answer<null>>;
@@ -99,8 +111,9 @@ export function createApi(fetch: Fetch): Api {
     rooms: (query, cursor) =>
       ask(
         { method: "GET", path: "/rooms", query: { query: query === "" ? null : query, cursor } },
-        read.pageOf(read.summary),
+        read.pageOf(read.room),
       ),
+    limits: () => ask({ method: "GET", path: "/limits" }, read.limits),
     create: (body, key) => ask({ method: "POST", path: "/conversations", body, key }, read.summary),
     join: (id, key) => ask({ method: "POST", path: `/conversations/${id}/join`, key }, read.summary),
     leave: (id, key) => done({ method: "POST", path: `/conversations/${id}/leave`, key }),

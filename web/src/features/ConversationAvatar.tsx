@@ -1,13 +1,13 @@
 /** The picture of a conversation: the other person's in a direct one, a sign of its kind otherwise. Shared by inbox and header. */
 import { titleOf } from "../model/selectors.ts";
 import { Avatar } from "../ui/Avatar.tsx";
-import type { Summary } from "../wire/types.ts";
+import type { Named } from "../wire/types.ts";
 
 export function ConversationAvatar({
   summary,
   size = "medium",
 }: {
-  readonly summary: Summary;
+  readonly summary: Named;
   readonly size?: "small" | "medium";
 }) {
   const title = titleOf(summary);

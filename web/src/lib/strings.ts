@@ -30,7 +30,10 @@ export const strings = {
     usernameHint: "Others find you by it.",
     displayName: "Your name",
     password: "Password",
-    passwordHint: "At least 12 characters. A short sentence works well.",
+    passwordHint: (least: number | null) =>
+      least === null
+        ? "A short sentence works well."
+        : `At least ${least} characters. A short sentence works well.`,
     showPassword: "Show password",
     hidePassword: "Hide password",
     toRegister: "New here? Create an account",

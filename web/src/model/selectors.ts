@@ -1,7 +1,7 @@
 /** Questions to the model. Derived, never stored; each answers the same reference until what it reads changes. */
 import { strings } from "../lib/strings.ts";
 import type { ConversationId, UserId } from "../wire/ids.ts";
-import type { Summary, User } from "../wire/types.ts";
+import type { Named, User } from "../wire/types.ts";
 import type { Outgoing } from "./outbox.ts";
 import type { Conversation, Model } from "./state.ts";
 
@@ -26,7 +26,7 @@ export const inboxOf = (model: Model): readonly Conversation[] => sorted(model.c
 export const unreadTotal = (model: Model): number =>
   inboxOf(model).reduce((total, { summary }) => total + summary.unread, 0);
 
-export function titleOf(summary: Summary): string {
+export function titleOf(summary: Pick<Named, "title" | "peer">): string {
   return summary.peer?.display_name ?? summary.title ?? strings.conversation.untitled;
 }
 

@@ -156,7 +156,7 @@ export function emptyModel(me: User): Model {
     opened: null,
     around: null,
     listed: new Set(),
-    limits: { message_body_bytes: BODY_BYTES_DEFAULT },
+    limits: { message_body_bytes: BODY_BYTES_DEFAULT, password_min: null },
   };
 }
 

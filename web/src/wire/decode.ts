@@ -34,6 +34,7 @@ import type {
   Member,
   Message,
   Page,
+  Room,
   ServerFrame,
   Summary,
   User,
@@ -51,8 +52,9 @@ const presence: Reader<PresenceState> = oneOf("online", "away", "offline");
 /** The bytes a message may have until the server says otherwise (`message_body_bytes`). */
 const MESSAGE_BODY_BYTES_DEFAULT = 16_384;
 
-const limits: Reader<Limits> = object<Limits>({
+export const limits: Reader<Limits> = object<Limits>({
   message_body_bytes: or(count, MESSAGE_BODY_BYTES_DEFAULT),
+  password_min: maybe(count),
 });
 
 export const user: Reader<User> = object<User>({
@@ -93,6 +95,16 @@ export const summary: Reader<Summary> = object<Summary>({
   joined_no: or(count, 0),
   unread: or(count, 0),
   last_message: maybe(message),
+  peer: maybe(user),
+});
+
+export const room: Reader<Room> = object<Room>({
+  id: asConversation,
+  kind,
+  title: maybe(text),
+  topic: maybe(text),
+  visibility,
+  member_count: count,
   peer: maybe(user),
 });
 

@@ -46,6 +46,15 @@ export interface Summary {
   readonly peer: User | null;
 }
 
+/** What a conversation looks like from outside and in: enough for its name and picture. */
+export type Named = Pick<Summary, "id" | "kind" | "title" | "visibility" | "peer">;
+
+/** A public room in the directory. */
+export interface Room extends Named {
+  readonly topic: string | null;
+  readonly member_count: number;
+}
+
 export interface Member {
   readonly user: User;
   readonly role: Role;
@@ -129,4 +138,6 @@ export type ServerFrame =
 /** The limits the client obeys before the server has to. */
 export interface Limits {
   readonly message_body_bytes: number;
+  /** Characters; null when the server does not say. */
+  readonly password_min: number | null;
 }

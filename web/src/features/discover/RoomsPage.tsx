@@ -8,7 +8,7 @@ import { Icon } from "../../ui/icons.tsx";
 import { Notice, Waiting } from "../../ui/Notice.tsx";
 import { Link } from "../../ui/navigation.tsx";
 import type { ConversationId } from "../../wire/ids.ts";
-import type { Summary } from "../../wire/types.ts";
+import type { Room } from "../../wire/types.ts";
 import { ConversationAvatar } from "../ConversationAvatar.tsx";
 import { useChat, useModel } from "../chat.ts";
 import { useJoin } from "./useJoin.ts";
@@ -26,12 +26,12 @@ export function RoomsPage({ onJoined, onNew }: RoomsPageProps) {
   const [query, setQuery] = useState("");
   const [extra, setExtra] = useState<{
     readonly of: string;
-    readonly items: readonly Summary[];
+    readonly items: readonly Room[];
     readonly next: string | null;
   } | null>(null);
   const wanted = query.trim();
   const ask = useCallback((text: string) => chat.api.rooms(text, null), [chat]);
-  const found = useSearch<Summary>(chat.clock, wanted, ask);
+  const found = useSearch<Room>(chat.clock, wanted, ask);
   const more = extra?.of === wanted ? extra : null;
   const rooms = [...(found.items ?? []), ...(more?.items ?? [])];
   const next = more === null ? found.next : more.next;
@@ -90,7 +90,7 @@ function RoomCard({
   room,
   onJoined,
 }: {
-  readonly room: Summary;
+  readonly room: Room;
   readonly onJoined: (id: ConversationId) => void;
 }) {
   const inside = useModel((model) => model.conversations.has(room.id));

@@ -1,5 +1,5 @@
 /** Log in or register. Owns its fields only; what to do with a signed-in user is the caller's. */
-import { type FormEvent, useState } from "react";
+import { type FormEvent, useEffect, useState } from "react";
 import type { Api } from "../../api/api.ts";
 import type { ApiError } from "../../api/http.ts";
 import { problemText, strings } from "../../lib/strings.ts";
@@ -10,12 +10,18 @@ import type { User } from "../../wire/types.ts";
 
 export interface AuthFormProps {
   readonly mode: "login" | "register";
-  readonly api: Pick<Api, "login" | "register">;
+  readonly api: Pick<Api, "login" | "register" | "limits">;
   readonly notice: string | null;
   readonly onSignedIn: (user: User) => void;
 }
 
 const say = strings.session;
+
+/** Field errors stand at their fields; what the server explains beyond its code is worth reading only where the person can act on it. */
+function complaint({ code, detail, fields }: ApiError): string {
+  if (Object.keys(fields).length > 0) return "";
+  return code === "invalid" && detail !== "" ? detail : problemText(code);
+}
 
 export function AuthForm({ mode, api, notice, onSignedIn }: AuthFormProps) {
   const [username, setUsername] = useState("");
@@ -24,7 +30,15 @@ export function AuthForm({ mode, api, notice, onSignedIn }: AuthFormProps) {
   const [shown, setShown] = useState(false);
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<ApiError | null>(null);
+  const [least, setLeast] = useState<number | null>(null);
   const registering = mode === "register";
+
+  useEffect(() => {
+    if (!registering) return;
+    void api.limits().then((answer) => {
+      if (answer.ok) setLeast(answer.value.password_min);
+    });
+  }, [api, registering]);
 
   async function submit(event: FormEvent) {
     event.preventDefault();
@@ -89,7 +103,7 @@ export function AuthForm({ mode, api, notice, onSignedIn }: AuthFormProps) {
             required
             value={password}
             problem={problems.password}
-            {...(registering ? { hint: say.passwordHint } : {})}
+            {...(registering ? { hint: say.passwordHint(least) } : {})}
             onChange={(event) => setPassword(event.target.value)}
             trailing={
               <IconButton
@@ -100,7 +114,7 @@ export function AuthForm({ mode, api, notice, onSignedIn }: AuthFormProps) {
             }
           />
           <p className="form-problem" role="alert">
-            {problem === null ? "" : problem.detail || problemText(problem.code)}
+            {problem === null ? "" : complaint(problem)}
           </p>
           <Button type="submit" tone="primary" disabled={busy || username.trim() === "" || password === ""}>
             {busy ? working : idle}

@@ -15,6 +15,9 @@ const OVERSCAN = 8;
 /** This many lines from the edge the next page is asked for. */
 const LOAD_AHEAD = 12;
 
+/** Frames the first placing may take before reading goes on wherever it is. */
+const SETTLE_FRAMES = 20;
+
 export interface ListHandle {
   toEnd(): void;
 }
@@ -65,7 +68,13 @@ export function MessageList(props: MessageListProps) {
     if (focusAt >= 0) list.scrollToIndex(focusAt, { align: "center" });
     else if (unreadAt > 0) list.scrollToIndex(unreadAt, { align: "start" });
     else list.scrollToEnd();
-    setSettled(true);
+    const target = focusAt >= 0 ? focusAt : unreadAt > 0 ? unreadAt : rows.length - 1;
+    // Further pages wait until the view is where it should be: an index means another line once history is put before it.
+    const arrive = (frames: number) => {
+      const inView = list.range !== null && list.range.startIndex <= target && target <= list.range.endIndex;
+      requestAnimationFrame(() => (inView || frames === 0 ? setSettled(true) : arrive(frames - 1)));
+    };
+    arrive(SETTLE_FRAMES);
   }, [rows, focusNo, list]);
 
   const look = useCallback(() => {
