@@ -16,19 +16,18 @@ pub(crate) const UNAVAILABLE_RETRY_AFTER_MS: u32 = 500;
 #[derive(Debug)]
 pub(crate) struct Answer {
     to: oneshot::Sender<OwnerReply>,
-    _permit: Permit,
+    permit: Permit,
 }
 
 impl Answer {
     pub(crate) fn new(to: oneshot::Sender<OwnerReply>, permit: Permit) -> Self {
-        Self {
-            to,
-            _permit: permit,
-        }
+        Self { to, permit }
     }
 
     /// Says it; a caller that no longer listens is no error.
     pub(crate) fn send(self, reply: OwnerReply) {
+        // First, so that a caller who has its reply can send again at once.
+        drop(self.permit);
         if self.to.send(reply).is_err() {
             tracing::trace!("the caller no longer waits");
         }

@@ -326,10 +326,8 @@ impl PartitionActor {
                 tell(actor, ConversationInput::Committed(seq));
             }
         }
-        if let Some(publisher) = &self.publisher {
-            for publication in committed.batches {
-                publisher.events(publication);
-            }
+        if let (Some(publisher), Some(publication)) = (&self.publisher, committed.publication) {
+            publisher.events(publication);
         }
         self.restart_settled(context);
     }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use hubbub_domain::ids::{ConversationId, UserId};
 use hubbub_domain::position::{Epoch, Offset, PartitionId, Seq};
 use hubbub_telemetry::TraceContext;
-use hubbub_wire::bus::{EV_BATCH_BYTES_MAX, EvBatch, EvEntry};
+use hubbub_wire::bus::{EvBatch, EvEntry};
 use hubbub_wire::stored::{EncodeError, EventRow};
 
 use crate::conversation::turn::{Decided, Round};
@@ -64,7 +64,7 @@ struct InFlight {
     trace: Option<TraceContext>,
 }
 
-/// A message for the bus, with the trace of the first command of its commit that has one.
+/// Events for the bus, with the trace of the first command of its commit that has one.
 pub(crate) type Publication = (EvBatch, Option<TraceContext>);
 
 /// Why an event got no place.
@@ -81,8 +81,8 @@ pub(crate) enum NoPlace {
 pub(crate) struct Committed {
     /// The newest durable seq of each conversation concerned.
     pub(crate) conversations: BTreeMap<ConversationId, Seq>,
-    /// What to publish, in order.
-    pub(crate) batches: Vec<Publication>,
+    /// What to publish.
+    pub(crate) publication: Option<Publication>,
     /// How many events.
     pub(crate) events: usize,
 }
@@ -197,14 +197,13 @@ impl PartitionCore {
         }
         self.durable = self.durable.max(through);
         if let Some(first) = events.first() {
-            let whole = EvBatch {
+            let batch = EvBatch {
                 partition: self.partition,
                 epoch: self.epoch,
                 base_offset: first.row.offset,
                 events,
             };
-            let pieces = whole.split(EV_BATCH_BYTES_MAX).into_iter();
-            committed.batches = pieces.map(|batch| (batch, first_trace.clone())).collect();
+            committed.publication = Some((batch, first_trace));
         }
         committed
     }

@@ -1,4 +1,4 @@
-//! Brings what a partition committed to the bus, in order, one message after the other. A message that cannot be sent is dropped and
+//! Brings what a partition committed to the bus, in order, one message after the other; commits that wait become one message. A message that cannot be sent is dropped and
 //! counted: offsets and head broadcasts let every edge notice and heal.
 
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hubbub_bus::Subject;
 use hubbub_domain::position::{Offset, PartitionId};
 use hubbub_telemetry::TraceContext;
-use hubbub_wire::bus::{Ephemeral, EvBatch, EvEntry};
+use hubbub_wire::bus::{EV_BATCH_BYTES_MAX, Ephemeral, EvBatch, EvEntry};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
@@ -16,8 +16,10 @@ use crate::partition::core::Publication;
 use crate::shared::Shared;
 use crate::stats::as_u64;
 
-/// Messages that wait for the bus per partition at most: the bus takes one in microseconds or refuses within a second.
-const PUBLISH_QUEUE_MAX: usize = 64;
+/// Commits and ephemerals that wait for the bus per partition at most: several seconds of the fastest partition.
+const PUBLISH_QUEUE_MAX: usize = 4_096;
+/// Of these taken together at most, to be merged: about what one message holds of short texts.
+const TAKEN_AT_ONCE: usize = 1_024;
 /// Bytes that wait for the bus on this node at most, over all partitions.
 const PUBLISH_QUEUE_BYTES_MAX: usize = 64 << 20;
 
@@ -44,6 +46,8 @@ impl Progress {
     }
 }
 
+/// What a partition has to tell.
+#[derive(Debug)]
 enum News {
     Events(Publication, usize),
     Ephemeral(Ephemeral),
@@ -106,22 +110,84 @@ async fn run(
     shared: Arc<Shared>,
     partition: PartitionId,
     progress: Arc<Progress>,
-    mut news: mpsc::Receiver<News>,
+    mut queue: mpsc::Receiver<News>,
 ) {
-    while let Some(next) = news.recv().await {
-        match next {
-            News::Events((batch, trace), bytes) => {
-                let payload = batch.encode();
-                publish(&shared, Subject::Events(partition), payload, trace).await;
-                progress.reached(batch_end(&batch));
-                shared.publish_bytes.subtract(bytes);
-            }
-            News::Ephemeral(ephemeral) => {
-                let payload = ephemeral.encode();
-                publish(&shared, Subject::Ephemeral(partition), payload, None).await;
+    let mut arrived = Vec::with_capacity(TAKEN_AT_ONCE);
+    while queue.recv_many(&mut arrived, TAKEN_AT_ONCE).await > 0 {
+        for outgoing in merge(arrived.drain(..)) {
+            match outgoing {
+                Outgoing::Events {
+                    whole,
+                    trace,
+                    bytes,
+                } => {
+                    for batch in whole.split(EV_BATCH_BYTES_MAX) {
+                        let end = batch_end(&batch);
+                        publish(
+                            &shared,
+                            Subject::Events(partition),
+                            batch.encode(),
+                            trace.clone(),
+                        )
+                        .await;
+                        progress.reached(end);
+                    }
+                    shared.publish_bytes.subtract(bytes);
+                }
+                Outgoing::Ephemeral(ephemeral) => {
+                    publish(
+                        &shared,
+                        Subject::Ephemeral(partition),
+                        ephemeral.encode(),
+                        None,
+                    )
+                    .await;
+                }
             }
         }
     }
+}
+
+/// What leaves next.
+#[derive(Debug)]
+enum Outgoing {
+    Events {
+        whole: EvBatch,
+        trace: Option<TraceContext>,
+        bytes: usize,
+    },
+    Ephemeral(Ephemeral),
+}
+
+/// Commits that follow one another become one message (cut again where it grows too large), with the trace of the first that has one:
+/// while the bus is slower than the log, messages grow instead of their number.
+fn merge(arrived: impl Iterator<Item = News>) -> Vec<Outgoing> {
+    let mut outgoing: Vec<Outgoing> = Vec::new();
+    for news in arrived {
+        match (outgoing.last_mut(), news) {
+            (
+                Some(Outgoing::Events {
+                    whole,
+                    trace,
+                    bytes,
+                }),
+                News::Events((next, next_trace), next_bytes),
+            ) if batch_end(whole).next() == next.base_offset => {
+                whole.events.extend(next.events);
+                *bytes = bytes.saturating_add(next_bytes);
+                if trace.is_none() {
+                    *trace = next_trace;
+                }
+            }
+            (_, News::Events((whole, trace), bytes)) => outgoing.push(Outgoing::Events {
+                whole,
+                trace,
+                bytes,
+            }),
+            (_, News::Ephemeral(ephemeral)) => outgoing.push(Outgoing::Ephemeral(ephemeral)),
+        }
+    }
+    outgoing
 }
 
 async fn publish(shared: &Shared, subject: Subject, payload: Bytes, trace: Option<TraceContext>) {
@@ -136,4 +202,90 @@ async fn publish(shared: &Shared, subject: Subject, payload: Bytes, trace: Optio
 
 fn batch_end(batch: &EvBatch) -> Offset {
     batch.base_offset.plus(as_u64(batch.events.len())).prev()
+}
+
+#[cfg(test)]
+mod tests {
+    use hubbub_domain::ids::{CommandId, ConversationId, UserId};
+    use hubbub_domain::position::{Epoch, Seq};
+    use hubbub_domain::time::Timestamp;
+    use hubbub_wire::stored::EventRow;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn news(base: u64, count: u64, trace: Option<&str>) -> News {
+        let entry = |offset| EvEntry {
+            row: EventRow {
+                partition: PartitionId::new(3),
+                offset: Offset::new(offset),
+                epoch: Epoch::new(1),
+                conversation: ConversationId::from_uuid(Uuid::nil()),
+                seq: Seq::new(offset),
+                at: Timestamp::from_millis(1),
+                command_id: CommandId::from_uuid(Uuid::nil()),
+                kind: 1,
+                ver: 1,
+                fmt: 1,
+                meta: Bytes::new(),
+                body: None,
+                crc: 0,
+                body_crc: None,
+            },
+            recipients: None,
+        };
+        let batch = EvBatch {
+            partition: PartitionId::new(3),
+            epoch: Epoch::new(1),
+            base_offset: Offset::new(base),
+            events: (base..base + count).map(entry).collect(),
+        };
+        News::Events((batch, trace.and_then(TraceContext::parse)), 100)
+    }
+
+    fn typing() -> News {
+        News::Ephemeral(Ephemeral::Typing {
+            conversation: ConversationId::from_uuid(Uuid::nil()),
+            user: UserId::from_uuid(Uuid::nil()),
+            on: true,
+        })
+    }
+
+    fn spans(outgoing: &[Outgoing]) -> Vec<(u64, usize)> {
+        outgoing
+            .iter()
+            .map(|outgoing| match outgoing {
+                Outgoing::Events { whole, .. } => (whole.base_offset.get(), whole.events.len()),
+                Outgoing::Ephemeral(_) => (0, 0),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn commits_that_follow_one_another_leave_together_and_a_dropped_one_leaves_a_gap() {
+        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let arrived = [
+            news(5, 2, None),
+            news(7, 1, Some(trace)),
+            news(9, 1, None),
+            news(10, 1, None),
+        ];
+        let outgoing = merge(arrived.into_iter());
+        assert_eq!(spans(&outgoing), [(5, 3), (9, 2)]);
+        let Outgoing::Events {
+            trace: Some(first),
+            bytes,
+            ..
+        } = &outgoing[0]
+        else {
+            panic!("no trace")
+        };
+        assert_eq!((first.as_str(), *bytes), (trace, 200));
+    }
+
+    #[test]
+    fn what_is_no_event_keeps_its_place() {
+        let arrived = [news(5, 1, None), typing(), news(6, 1, None)];
+        assert_eq!(spans(&merge(arrived.into_iter())), [(5, 1), (0, 0), (6, 1)]);
+    }
 }
