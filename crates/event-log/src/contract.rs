@@ -35,6 +35,7 @@ macro_rules! event_log_contract {
         $crate::event_log_contract! { $fresh;
             append: [
                 appended_rows_come_back_as_they_were,
+                an_encoded_event_decodes_after_the_store,
                 a_batch_of_many_partitions_commits_together,
                 a_stale_partition_is_skipped_while_its_neighbours_commit,
                 an_append_under_an_old_epoch_stores_nothing,

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use hubbub_domain::position::{Epoch, Offset, PartitionId, Seq};
+use hubbub_domain::conversation::{Event, Recorded};
+use hubbub_domain::position::{Epoch, MessageNo, Offset, PartitionId, Seq};
+use hubbub_domain::time::Timestamp;
 use hubbub_wire::stored::EventRow;
 
-use super::{batch, body_row, claim_every, command, conversation, incarnation, must, row, row_of};
+use super::{
+    batch, body_row, claim_every, command, conversation, incarnation, must, row, row_of, user,
+};
 use crate::port::{
     APPEND_ROWS_MAX, AppendBatch, AppendOutcome, Claim, Conflict, EventLog, Lane, Refusal,
 };
@@ -63,6 +67,30 @@ pub async fn appended_rows_come_back_as_they_were(log: &dyn EventLog) {
             Some(row)
         );
     }
+}
+
+/// Checksums included: what comes back decodes to the event that was encoded.
+pub async fn an_encoded_event_decodes_after_the_store(log: &dyn EventLog) {
+    let (epochs, mut lane) = owned(log).await;
+    let recorded = Recorded {
+        conversation: conversation(P1, 1),
+        seq: Seq::new(1),
+        at: Timestamp::from_millis(1_780_000_000_001),
+        by: user(1),
+        command_id: command(1),
+        request_mac: None,
+        event: Event::MessageSent {
+            message_no: MessageNo::new(1),
+            body: Some("Grüße 👋\0 and all".to_owned()),
+            reply_to_no: None,
+            thread_root_no: None,
+        },
+    };
+    let row = must(EventRow::encode(P1, Offset::new(1), epochs[&P1], &recorded));
+    assert_eq!(lane.append(batch(vec![row])).await, done(&[P1], &[]));
+    let stored = stored(log, P1).await;
+    let decoded: Vec<Recorded> = stored.iter().map(|row| must(row.decode())).collect();
+    assert_eq!(decoded, [recorded]);
 }
 
 /// One statement, three partitions, two of them with several conversations.

@@ -105,6 +105,26 @@ async fn a_full_disk_refuses_and_the_log_goes_on_when_there_is_room() {
 }
 
 #[tokio::test]
+async fn a_tool_that_holds_the_file_for_long_costs_a_refusal_and_nothing_else() {
+    let (log, dir) = fresh().await.expect("opens");
+    let epoch = claim_all(&log, incarnation(1)).await;
+    let mut lane = log.open_lane(incarnation(1), 0).await.expect("opens");
+    let mut tool = tool(dir.path()).await;
+    let run = async |tool: &mut sqlx::SqliteConnection, sql: &'static str| {
+        sqlx::query(sql).execute(tool).await.expect("runs");
+    };
+    run(&mut tool, "begin immediate").await;
+    let rows = batch(vec![row(P, 1, epoch, 1)]);
+    assert_eq!(
+        lane.append(rows.clone()).await,
+        AppendOutcome::Refused(Refusal::Unavailable)
+    );
+    assert_eq!(log.tail(P, Offset::ZERO, 10).await.expect("reads"), []);
+    run(&mut tool, "rollback").await;
+    assert_eq!(lane.append(rows).await, committed());
+}
+
+#[tokio::test]
 async fn a_hole_in_the_file_is_an_alarm_for_its_reader() {
     let (log, dir) = fresh().await.expect("opens");
     let epoch = claim_all(&log, incarnation(1)).await;
