@@ -57,7 +57,8 @@ impl Deployment {
                 let database = PgScratch::create()?;
                 let nats = NatsServer::start()?;
                 let arguments = |name: &str| {
-                    let mut arguments = set(SETTINGS.iter().chain(CLUSTER_SETTINGS).chain(settings));
+                    let mut arguments =
+                        set(SETTINGS.iter().chain(CLUSTER_SETTINGS).chain(settings));
                     let urls = ["--database-url", database.url(), "--nats-url", &nats.url()];
                     arguments.extend(urls.map(str::to_owned));
                     arguments.extend(["--node-id", name].map(str::to_owned));
@@ -86,7 +87,9 @@ impl Deployment {
 
     /// The addresses of all nodes, beginning with node `first`.
     pub(crate) fn urls_from(&self, first: usize) -> Vec<String> {
-        (first..first + self.nodes.len()).map(|n| self.url(n)).collect()
+        (first..first + self.nodes.len())
+            .map(|n| self.url(n))
+            .collect()
     }
 
     /// Rows of the cluster's database, columns separated by `|`.
@@ -111,13 +114,18 @@ impl Deployment {
 
     /// Waits until every node owns at least that share of all partitions.
     pub(crate) async fn wait_until_shared(&self, percent_min: usize) {
-        let all: usize = self.sql("select count(*) from log_partition").parse().expect("a number");
+        let all: usize = self
+            .sql("select count(*) from log_partition")
+            .parse()
+            .expect("a number");
         let what = format!("every node to own {percent_min} % of {all} partitions");
         eventually(PATIENCE, &what, async || {
             let owned = self.ownership();
             owned.values().sum::<usize>() == all
                 && self.nodes.iter().all(|node| {
-                    owned.get(node.name()).is_some_and(|count| count * 100 >= all * percent_min)
+                    owned
+                        .get(node.name())
+                        .is_some_and(|count| count * 100 >= all * percent_min)
                 })
         })
         .await;

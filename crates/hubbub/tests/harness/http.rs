@@ -57,7 +57,9 @@ impl Http {
     /// Makes a request; `path` is what follows `/api/v1`.
     pub(crate) async fn request(&self, method: &str, path: &str, request: Request<'_>) -> Answer {
         let method = Method::from_bytes(method.as_bytes()).expect("a sound method");
-        let mut sending = self.client.request(method, format!("{}/api/v1{path}", self.base));
+        let mut sending = self
+            .client
+            .request(method, format!("{}/api/v1{path}", self.base));
         if let Some(token) = &self.token {
             sending = sending.bearer_auth(token);
         }
@@ -71,7 +73,11 @@ impl Http {
         Answer {
             status: response.status().as_u16(),
             headers: response.headers().clone(),
-            body: response.bytes().await.expect("the whole answer comes").to_vec(),
+            body: response
+                .bytes()
+                .await
+                .expect("the whole answer comes")
+                .to_vec(),
         }
     }
 
@@ -92,7 +98,8 @@ impl Http {
 impl Answer {
     pub(crate) fn json(&self) -> Value {
         let text = String::from_utf8_lossy(&self.body);
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {text}"))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("no JSON ({error}): {text}"))
     }
 
     /// `status code` of a problem document, for tables.
@@ -100,10 +107,20 @@ impl Answer {
         if self.status < 400 {
             return self.status.to_string();
         }
-        let media_type = self.headers.get("content-type").map_or("", |value| value.to_str().unwrap_or(""));
-        assert!(media_type.starts_with("application/problem+json"), "{media_type}: {self:?}");
+        let media_type = self
+            .headers
+            .get("content-type")
+            .map_or("", |value| value.to_str().unwrap_or(""));
+        assert!(
+            media_type.starts_with("application/problem+json"),
+            "{media_type}: {self:?}"
+        );
         let problem = self.json();
-        format!("{} {}", self.status, problem["code"].as_str().unwrap_or("-"))
+        format!(
+            "{} {}",
+            self.status,
+            problem["code"].as_str().unwrap_or("-")
+        )
     }
 
     /// Everything but what names this one request: the two must be equal where nothing may be told apart.
@@ -111,11 +128,20 @@ impl Answer {
         let mut headers: Vec<(String, String)> = self
             .headers
             .iter()
-            .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .map(|(name, value)| {
+                (
+                    name.as_str().to_owned(),
+                    String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                )
+            })
             .filter(|(name, _value)| name != "date" && !name.contains("request-id"))
             .collect();
         headers.sort();
-        let mut body = if self.body.is_empty() { Value::Null } else { self.json() };
+        let mut body = if self.body.is_empty() {
+            Value::Null
+        } else {
+            self.json()
+        };
         if let Some(problem) = body.as_object_mut() {
             problem.remove("request_id");
         }

@@ -42,10 +42,8 @@ impl Listener {
                 }
             }
         };
-        match tokio::time::timeout(PATIENCE, listening).await {
-            Ok(found) => found,
-            Err(_elapsed) => panic!("waited in vain for: {what}; heard: {:#?}", self.heard),
-        }
+        let found = tokio::time::timeout(PATIENCE, listening).await.ok();
+        found.unwrap_or_else(|| panic!("waited in vain for: {what}; heard: {:#?}", self.heard))
     }
 
     /// The next event of the conversation, whatever it is.
@@ -72,7 +70,11 @@ impl Listener {
 
     /// Says something and waits for the ack.
     pub(crate) async fn say(&self, conversation: Uuid, body: &str) -> Ack {
-        let receipt = self.client.send(conversation, body).await.expect("the client runs");
+        let receipt = self
+            .client
+            .send(conversation, body)
+            .await
+            .expect("the client runs");
         tokio::time::timeout(PATIENCE, receipt)
             .await
             .expect("an answer comes in time")
@@ -84,7 +86,9 @@ impl Listener {
         self.heard
             .iter()
             .filter_map(|notice| match notice {
-                Notice::Delivered(event) if event.conversation_id == conversation => Some(event.seq),
+                Notice::Delivered(event) if event.conversation_id == conversation => {
+                    Some(event.seq)
+                }
                 _other => None,
             })
             .collect()

@@ -67,10 +67,14 @@ impl Node {
         self.process.kill();
     }
 
-    /// SIGTERM; the exit code, or `None` when a signal ended it.
-    pub(crate) async fn stop(&mut self) -> Option<i32> {
+    /// SIGTERM, without waiting for the end.
+    pub(crate) fn terminate(&mut self) {
         self.process.terminate();
-        eventually(PATIENCE, "the node to end after SIGTERM", async || {
+    }
+
+    /// Waits for the end; the exit code, or `None` when a signal ended it.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        eventually(PATIENCE, "the node to end", async || {
             self.process.exit_status().is_some()
         })
         .await;

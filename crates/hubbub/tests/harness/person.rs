@@ -6,7 +6,7 @@ use hubbub_wire::client::object::{Conversation, Message, User};
 use hubbub_wire::client::words::{ConversationKind, Visibility};
 use hubbub_wire::client::{Cursor, RawEvent};
 use hubbub_wire::rest::{
-    AddMember, CreateConversation, EventsQuery, InboxQuery, List, Login, MessagesQuery, Register, SendMessage,
+    AddMember, CreateConversation, InboxQuery, List, Login, MessagesQuery, Register, SendMessage,
     Stored,
 };
 use uuid::Uuid;
@@ -45,7 +45,10 @@ impl Person {
             email: None,
             invite: None,
         };
-        let started = anonymous.register(&register).await.expect("registering works");
+        let started = anonymous
+            .register(&register)
+            .await
+            .expect("registering works");
         Self {
             rest: anonymous.with_token(&started.token),
             user: started.user,
@@ -156,7 +159,9 @@ impl Person {
 
     /// Says something over REST.
     pub(crate) async fn say(&self, conversation: Uuid, body: &str) -> Stored {
-        self.try_say(conversation, body, None).await.expect("saying something works")
+        self.try_say(conversation, body, None)
+            .await
+            .expect("saying something works")
     }
 
     /// Says something over REST, with this key.
@@ -166,7 +171,9 @@ impl Person {
         body: &str,
         key: Option<Uuid>,
     ) -> Result<Stored, RestError> {
-        self.rest.send_message(conversation, &message(body), key).await
+        self.rest
+            .send_message(conversation, &message(body), key)
+            .await
     }
 
     /// The conversation as it stands in the own inbox.
@@ -182,7 +189,11 @@ impl Person {
 
     /// Where the conversation stands: its summary is a sound cursor.
     pub(crate) async fn head(&self, conversation: Uuid) -> Cursor {
-        let summary = self.rest.conversation(conversation).await.expect("it can be read");
+        let summary = self
+            .rest
+            .conversation(conversation)
+            .await
+            .expect("it can be read");
         Cursor {
             conversation_id: conversation,
             epoch: summary.epoch,
@@ -227,7 +238,10 @@ pub(crate) async fn history(rest: &Rest, conversation: Uuid) -> Vec<Message> {
             limit: Some(PAGE),
             ..MessagesQuery::default()
         };
-        let page: List<Message> = rest.messages(conversation, &query).await.expect("history can be read");
+        let page: List<Message> = rest
+            .messages(conversation, &query)
+            .await
+            .expect("history can be read");
         if page.items.is_empty() {
             return all;
         }
@@ -240,7 +254,10 @@ pub(crate) async fn log(rest: &Rest, conversation: Uuid) -> Vec<RawEvent> {
     let mut all: Vec<RawEvent> = Vec::new();
     loop {
         let from_seq = all.last().map_or(1, |event| event.seq + 1);
-        let page = rest.events(conversation, from_seq, Some(PAGE)).await.expect("events can be read");
+        let page = rest
+            .events(conversation, from_seq, Some(PAGE))
+            .await
+            .expect("events can be read");
         if page.items.is_empty() {
             return all;
         }
@@ -273,16 +290,7 @@ pub(crate) fn message(body: &str) -> SendMessage {
 
 /// A name that nobody else has.
 pub(crate) fn unique(name: &str) -> String {
-    // The end of an id is its random part.
-    let id = fresh_uuid().simple().to_string();
-    format!("{name}-{}", &id[20..])
-}
-
-/// The query for raw events.
-pub(crate) fn events_query(from_seq: u64, limit: u32) -> EventsQuery {
-    EventsQuery {
-        from_seq: Some(from_seq),
-        limit: Some(limit),
-        cursor: None,
-    }
+    // The end of an id is its random part: 48 bits keep the name short.
+    let (_time, random) = fresh_uuid().as_u64_pair();
+    format!("{name}-{:012x}", random & 0xffff_ffff_ffff)
 }

@@ -39,7 +39,9 @@ impl RawSocket {
 
     /// Opens a socket without saying who one is.
     pub(crate) async fn open_anonymous(base_url: &str) -> Self {
-        Self::try_open(base_url, "", &[]).await.expect("the upgrade works")
+        Self::try_open(base_url, "", &[])
+            .await
+            .expect("the upgrade works")
     }
 
     /// Opens a socket with this query (with its `?`) and these headers.
@@ -55,10 +57,15 @@ impl RawSocket {
         let all = [("sec-websocket-protocol", SUBPROTOCOL)];
         for (name, value) in all.iter().chain(headers) {
             let value = HeaderValue::from_str(value).expect("a sound header");
-            request.headers_mut().insert(HeaderName::from_static(name), value);
+            request
+                .headers_mut()
+                .insert(HeaderName::from_static(name), value);
         }
         let opening = tokio::time::timeout(PATIENCE, connect_async(request));
-        match opening.await.expect("an answer to the upgrade comes in time") {
+        match opening
+            .await
+            .expect("an answer to the upgrade comes in time")
+        {
             Ok((stream, _response)) => Ok(Self {
                 stream,
                 waiting: VecDeque::new(),
@@ -121,14 +128,15 @@ impl RawSocket {
                 }
             }
         };
-        match tokio::time::timeout(PATIENCE, listening).await {
-            Ok(heard) => heard,
-            Err(_elapsed) => panic!("nothing more came on the socket"),
-        }
+        let heard = tokio::time::timeout(PATIENCE, listening).await;
+        heard.expect("something comes on the socket in time")
     }
 
     /// Every frame up to and with the first that is wanted.
-    pub(crate) async fn collect_until(&mut self, mut wanted: impl FnMut(&Value) -> bool) -> Vec<Value> {
+    pub(crate) async fn collect_until(
+        &mut self,
+        mut wanted: impl FnMut(&Value) -> bool,
+    ) -> Vec<Value> {
         let mut frames = Vec::new();
         loop {
             match self.next().await {
@@ -174,7 +182,8 @@ impl RawSocket {
     /// Asks whether the socket still serves.
     pub(crate) async fn is_alive(&mut self, n: u64) {
         self.send(&json!({"t": "ping", "n": n})).await;
-        self.find(|frame| frame["t"] == "pong" && frame["n"] == n).await;
+        self.find(|frame| frame["t"] == "pong" && frame["n"] == n)
+            .await;
     }
 }
 

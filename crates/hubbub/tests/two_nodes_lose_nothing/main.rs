@@ -1,0 +1,106 @@
+//! Two nodes lose nothing: forty people, fifty conversations, twenty thousand messages, clients that move between the nodes
+//! and send things twice, and in the middle of it one node is killed.
+//!
+//! Owns: one run of that kind, from a seed that is printed, and its judgement by the invariants of RELIABILITY.md
+//! ([`checker`]). Without `PostgreSQL` and NATS it says `skipped: …`.
+//!
+//! Never: a sleep, an expectation about how long something takes (figures are printed, not judged).
+//!
+//! Start reading at the test below, which is the story of the run.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test stops at the first surprise, also in its helpers, and tells what it counted"
+)]
+
+mod company;
+mod figures;
+mod judge;
+mod plan;
+mod traffic;
+mod witness;
+
+#[path = "../harness/checker.rs"]
+mod checker;
+#[path = "../harness/harness.rs"]
+#[expect(
+    dead_code,
+    reason = "the suite of small cases needs all of it, one long run a part"
+)]
+mod harness;
+
+use hubbub_testkit::{fresh_uuid, settings};
+
+use crate::company::Company;
+use crate::figures::Figures;
+use crate::harness::deployment::{Deployment, Mode};
+use crate::judge::Judge;
+use crate::plan::Plan;
+use crate::traffic::Traffic;
+
+/// Names the seed of a run that is to be repeated.
+const SEED: &str = "HUBBUB_TEST_SEED";
+/// Share of the partitions that each node must own before one of them is killed.
+const SHARE_PERCENT_MIN: usize = 40;
+/// Acks between the start of the second part and the kill.
+const ACKS_BEFORE_THE_KILL: usize = 1_000;
+/// The node that is killed.
+const VICTIM: usize = 1;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_lose_nothing() {
+    let seed = settings::read(SEED).map_or_else(
+        || fresh_uuid().as_u64_pair().1 >> 12,
+        |seed| seed.parse().expect("a seed is a number"),
+    );
+    println!("seed: {SEED}={seed}");
+    let cluster_settings = ["partitions=128", "rebalance_percent=50"];
+    let Some(mut cluster) = Deployment::start(Mode::Cluster, &cluster_settings).await else {
+        return;
+    };
+    let plan = Plan::of(seed);
+    let company = Company::gather(&cluster, &plan).await;
+    let figures = Figures::default();
+    let traffic = Traffic::connect(&company, &figures, &plan).await;
+
+    // Part one: everybody talks, sends things twice and moves between the nodes.
+    traffic.run(&plan, &Plan::before_the_kill()).await;
+    cluster.wait_until_shared(SHARE_PERCENT_MIN).await;
+    let judge = Judge::new(&cluster, &company);
+    judge.histories_are_equal("before the kill").await;
+
+    // Part two: while everybody talks, one node dies.
+    let orphaned = judge.conversations_owned_by(VICTIM);
+    let kill = async {
+        figures
+            .wait_for_acks(
+                Plan::before_the_kill().len() * company.people.len() + ACKS_BEFORE_THE_KILL,
+            )
+            .await;
+        cluster.nodes[VICTIM].kill();
+        figures.killed(&orphaned);
+    };
+    let part_two = Plan::around_the_kill();
+    tokio::join!(kill, traffic.run(&plan, &part_two));
+
+    // The survivor alone has everything, and so has everybody who listened.
+    traffic.everything_is_delivered().await;
+    cluster.nodes[VICTIM].restart().await;
+    let (commands, subscriptions, sockets) = traffic.end().await;
+    figures.print(&commands);
+
+    let judge = Judge::new(&cluster, &company);
+    judge.histories_are_equal("after the restart").await;
+    let broken = judge.judge(&commands, &subscriptions, &sockets).await;
+    assert!(
+        broken.is_empty(),
+        "seed {seed}: {} faults\n{}",
+        broken.len(),
+        judge::shortened(&broken)
+    );
+    assert_eq!(commands.len(), Plan::messages());
+    assert!(figures.happened(), "the run is void: {figures:?}");
+}
