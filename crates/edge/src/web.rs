@@ -11,7 +11,7 @@ use crate::error::Refusal;
 
 /// The built client. Debug builds read it from disk, so a new build shows without compiling.
 #[derive(Embed)]
-#[folder = "$CARGO_MANIFEST_DIR/../../web/dist"]
+#[folder = "../../web/dist"]
 #[allow_missing = true]
 struct Bundle;
 

@@ -102,7 +102,7 @@ async fn fill(identity: &dyn Identity, router: &dyn CommandRouter) -> anyhow::Re
             "Welcome, everyone. This is where we get the launch done.",
         )
         .await?;
-    script.say(launch, &dara, "The checklist has **three** open points:\n\n1. texts\n2. screenshots\n3. the last test run").await?;
+    script.say(launch, &dara, "The checklist has three open points:\n\n1. texts\n2. screenshots\n3. the last test run").await?;
     script
         .say(launch, &ada, "Texts are done, I am on the screenshots.")
         .await?;
