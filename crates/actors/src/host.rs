@@ -14,8 +14,8 @@ mod ticker;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::Addr;
@@ -28,7 +28,7 @@ use hubbub_domain::position::{Epoch, Offset, PartitionCount, PartitionId};
 use hubbub_domain::time::Timestamp;
 use hubbub_event_log::EventLog;
 use hubbub_event_log::port::APPEND_REPLY_DEADLINE;
-use hubbub_telemetry::TraceContext;
+use hubbub_telemetry::{Metrics, TraceContext, spans};
 use hubbub_wire::bus::{CommandRequest, OwnerReply, PartitionHead};
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
@@ -39,6 +39,7 @@ use tracing::Instrument;
 
 use crate::answer::{Answer, unavailable};
 use crate::conversation::actor::Request;
+use crate::export::Exported;
 use crate::host::subject::{Subject, want};
 use crate::host::system::ArbiterThreads;
 use crate::lane::LaneHandle;
@@ -219,6 +220,13 @@ impl ActorHost {
         }
     }
 
+    /// From now on the host's numbers go into the node's metrics, too. Later calls change nothing.
+    pub fn report_to(&self, metrics: &Metrics) {
+        if self.shared.exported.set(Exported::new(metrics)).is_err() {
+            tracing::debug!("the host reports to metrics already");
+        }
+    }
+
     /// Ends in order: drains every partition (at most `patience`), then the lanes, then the threads. Afterwards every request is
     /// answered `WrongOwner`.
     pub async fn shutdown(&self, patience: Duration) {
@@ -352,7 +360,16 @@ impl ActorHost {
 impl LocalConversations for ActorHost {
     async fn handle(&self, request: CommandRequest, trace: Option<TraceContext>) -> OwnerReply {
         self.shared.stats.requests.one();
-        let span = tracing::debug_span!("actor.command.handle", partition = %request.partition);
+        let span = tracing::info_span!(
+            spans::ACTOR_COMMAND_HANDLE,
+            partition = request.partition.get(),
+            epoch = request.epoch.get()
+        );
+        if let Some(trace) = &trace {
+            trace.adopt(&span);
+        }
+        // What follows from the command belongs to this span.
+        let trace = TraceContext::of(&span).or(trace);
         self.ask(request, trace).instrument(span).await
     }
 
@@ -444,6 +461,7 @@ fn share(options: &HostOptions, deps: HostDeps) -> Shared {
         activations: Semaphore::new(ACTIVATIONS_MAX),
         publish_bytes: Gauge::default(),
         host_events: deps.host_events,
+        exported: OnceLock::new(),
         #[cfg(test)]
         before_judging: None,
     }

@@ -20,6 +20,7 @@
 
 mod answer;
 mod conversation;
+mod export;
 pub mod host;
 mod lane;
 mod partition;

@@ -1,6 +1,6 @@
 //! What every actor of one host holds in common: the ports, the clocks, the counters.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use hubbub_bus::Bus;
@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::conversation::turn::Now;
+use crate::export::Exported;
 use crate::host::Clock;
 use crate::stats::{Gauge, Stats};
 
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) activations: Semaphore,
     pub(crate) publish_bytes: Gauge,
     pub(crate) host_events: mpsc::Sender<HostEvent>,
+    /// Set when the node has metrics.
+    pub(crate) exported: OnceLock<Exported>,
     #[cfg(test)]
     pub(crate) before_judging: Option<BeforeJudging>,
 }

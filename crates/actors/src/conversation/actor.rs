@@ -17,10 +17,11 @@ use hubbub_domain::conversation::Command;
 use hubbub_domain::ids::{CommandId, ConversationId};
 use hubbub_domain::position::{Epoch, Seq};
 use hubbub_event_log::{Marker, SnapshotRow};
-use hubbub_telemetry::TraceContext;
+use hubbub_telemetry::{TraceContext, spans};
 use hubbub_wire::bus::{MarkRequest, OwnerReply};
 use hubbub_wire::stored::EventRow;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::answer::Answer;
 use crate::conversation::core::{Sequencer, Unread};
@@ -256,7 +257,11 @@ impl ConversationActor {
                 return;
             };
             shared.stats.activations.one();
-            let loaded = load(&*shared.log, conversation).await.map(Box::new);
+            let span = tracing::info_span!(spans::ACTOR_CONVERSATION_LOAD, conversation.id = %conversation);
+            let loaded = load(&*shared.log, conversation)
+                .instrument(span)
+                .await
+                .map(Box::new);
             deliver(&me, ConversationInput::Loaded(loaded)).await;
         };
         self.birth.chores.spawn_on(work, &self.birth.shared.io);

@@ -11,6 +11,8 @@
 //!
 //! Never: a clock, a channel, a log. What it needs it asks for with an [`Effect`], and the shell calls back.
 
+mod markers;
+
 use std::collections::VecDeque;
 
 use hubbub_domain::conversation::{
@@ -18,7 +20,7 @@ use hubbub_domain::conversation::{
 };
 use hubbub_domain::ids::ConversationId;
 use hubbub_domain::position::{Epoch, MessageNo, Seq};
-use hubbub_event_log::{Marker, SnapshotRow};
+use hubbub_event_log::SnapshotRow;
 use hubbub_wire::bus::{Accepted, How, MarkRequest, OwnerReply};
 use hubbub_wire::snapshot;
 use hubbub_wire::stored::EventRow;
@@ -189,26 +191,6 @@ impl Sequencer {
             }
             // An answer for a round that was taken back.
             other => self.phase = other,
-        }
-    }
-
-    /// The stored markers; `Err` when they could not be read.
-    pub(crate) fn markers_loaded(
-        &mut self,
-        markers: Result<Vec<Marker>, Unread>,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Ok(markers) = markers else {
-            self.registers = MarkerPhase::Unknown;
-            for (ticket, _) in self.marks.drain(..) {
-                effects.push(no_service(ticket));
-            }
-            return;
-        };
-        self.registers = MarkerPhase::Known(Registers::restore(markers));
-        for (ticket, mark) in std::mem::take(&mut self.marks) {
-            self.move_marker(ticket, mark, now, effects);
         }
     }
 
@@ -406,53 +388,6 @@ impl Sequencer {
             at: self.state.last_at(),
             how: How::Already,
         })
-    }
-
-    // === markers ===
-
-    fn mark(&mut self, ticket: Ticket, mark: MarkRequest, now: Now, effects: &mut Vec<Effect>) {
-        if !self.state.is_member(mark.user) {
-            let reply = OwnerReply::Rejected(hubbub_domain::conversation::Rejection::NotFound);
-            self.wait_for_durable(Turn::Mark(ticket, mark), reply, effects);
-            return;
-        }
-        match self.registers {
-            MarkerPhase::Known(_) => self.move_marker(ticket, mark, now, effects),
-            MarkerPhase::Loading => self.marks.push_back((ticket, mark)),
-            MarkerPhase::Unknown => {
-                self.marks.push_back((ticket, mark));
-                self.registers = MarkerPhase::Loading;
-                effects.push(Effect::LoadMarkers);
-            }
-        }
-    }
-
-    fn move_marker(
-        &mut self,
-        ticket: Ticket,
-        mark: MarkRequest,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) {
-        let MarkerPhase::Known(registers) = &mut self.registers else {
-            effects.push(no_service(ticket));
-            return;
-        };
-        let moved = registers.advance(self.conversation, &mark, self.durable_no, now.wall);
-        // A caller who waits is answered by a write even when nothing moved: an earlier move may not be stored yet.
-        if mark.wait_stored || moved.read_moved || moved.delivered_moved {
-            effects.push(Effect::Mark {
-                ticket,
-                moved,
-                wait: mark.wait_stored,
-            });
-        }
-        if !mark.wait_stored {
-            effects.push(Effect::Reply {
-                ticket,
-                reply: OwnerReply::Marked,
-            });
-        }
     }
 
     // === durability ===

@@ -33,6 +33,9 @@ impl ActorHost {
                 tracing::trace!("a partition has left");
             }
         }
+        if let Some(exported) = self.shared.exported.get() {
+            exported.bring(self.stats());
+        }
         let broadcast = HeadBroadcast {
             incarnation: self.shared.me,
             user_rev: self.user_rev.load(Ordering::Acquire),

@@ -12,6 +12,7 @@ use std::time::Instant;
 use hubbub_domain::position::{Epoch, PartitionId};
 use hubbub_event_log::port::{APPEND_BYTES_MAX, APPEND_ROWS_MAX};
 use hubbub_event_log::{AppendBatch, MarkerUpdate};
+use hubbub_telemetry::TraceContext;
 use hubbub_wire::stored::EventRow;
 
 use crate::conversation::turn::Round;
@@ -21,11 +22,13 @@ const TURN_ROWS: usize = 32;
 /// Markers in one statement at most, over all partitions: a few milliseconds of the lane.
 const MARKERS_MAX: usize = 1_024;
 
-/// A row that waits, with the deadline of its command.
+/// A row that waits, with what is needed of its command.
 #[derive(Clone, Debug)]
 pub(crate) struct LaneRow {
     pub(crate) row: EventRow,
     pub(crate) deadline: Instant,
+    /// The command's trace, which the append links to.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// Everything that waits for one lane. Bounded by the node's permits and by one marker write per partition.
@@ -67,6 +70,12 @@ impl Drawn {
 
     pub(crate) fn rows(&self) -> usize {
         self.parts.values().map(|part| part.rows.len()).sum()
+    }
+
+    /// The traces of its commands.
+    pub(crate) fn traces(&self) -> impl Iterator<Item = &TraceContext> {
+        let rows = self.parts.values().flat_map(|part| part.rows.iter());
+        rows.filter_map(|row| row.trace.as_ref())
     }
 
     /// As the log takes it.

@@ -41,6 +41,7 @@ fn row(partition: u16, offset: u64, bytes: usize, deadline: Instant) -> LaneRow 
             body_crc: None,
         },
         deadline,
+        trace: None,
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use hubbub_domain::position::{Epoch, PartitionId};
 use hubbub_event_log::{AppendOutcome, Lane};
+use hubbub_telemetry::spans;
 use tokio::sync::mpsc;
+use tracing::Instrument;
 
 use crate::conversation::turn::TakeBack;
 use crate::lane::queue::LaneQueue;
@@ -17,6 +19,8 @@ use crate::shared::Shared;
 const REOPEN_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Longest pause between two attempts: commands wait for it, so it stays well below their deadlines.
 const REOPEN_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// Commands that an append's span links to at most; the SDK keeps no more than 128 links of a span.
+const LINKS_MAX: usize = 128;
 /// How often commands past their deadline are looked for while the lane is down.
 const EXPIRY_LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -106,14 +110,16 @@ impl LaneTask {
         if drawn.is_empty() {
             return true;
         }
-        tracing::trace!(
-            lane = self.number,
-            rows = drawn.rows(),
-            partitions = drawn.parts.len(),
-            "log.append"
-        );
-        let outcome = lane.append(drawn.batch()).await;
+        let span = tracing::info_span!(spans::LOG_APPEND, lane = self.number, rows = drawn.rows());
+        for trace in drawn.traces().take(LINKS_MAX) {
+            trace.link_to(&span);
+        }
+        let begun = Instant::now();
+        let outcome = lane.append(drawn.batch()).instrument(span).await;
         self.shared.stats.appends.one();
+        if let Some(exported) = self.shared.exported.get() {
+            exported.append(drawn.rows(), begun.elapsed().as_secs_f64());
+        }
         let alive = outcome != AppendOutcome::Unknown;
         self.settle(drawn, outcome).await;
         alive

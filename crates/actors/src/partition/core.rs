@@ -156,13 +156,14 @@ impl PartitionCore {
         self.in_flight.push_back(InFlight {
             row: row.clone(),
             recipients: decided.recipients,
-            trace,
+            trace: trace.clone(),
         });
         let count = self.per_conversation.entry(conversation).or_default();
         *count = count.saturating_add(1);
         Ok(LaneRow {
             row,
             deadline: decided.deadline,
+            trace,
         })
     }
 

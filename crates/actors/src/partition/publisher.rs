@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use hubbub_bus::Subject;
 use hubbub_domain::position::{Offset, PartitionId};
-use hubbub_telemetry::TraceContext;
+use hubbub_telemetry::{TraceContext, spans};
 use hubbub_wire::bus::{EV_BATCH_BYTES_MAX, Ephemeral, EvBatch, EvEntry};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::partition::core::Publication;
 use crate::shared::Shared;
@@ -191,7 +192,13 @@ fn merge(arrived: impl Iterator<Item = News>) -> Vec<Outgoing> {
 }
 
 async fn publish(shared: &Shared, subject: Subject, payload: Bytes, trace: Option<TraceContext>) {
-    match shared.bus.publish(subject, payload, trace).await {
+    let span = tracing::info_span!(spans::BUS_EVENT_PUBLISH, bytes = payload.len());
+    if let Some(trace) = &trace {
+        trace.adopt(&span);
+    }
+    let trace = TraceContext::of(&span).or(trace);
+    let sent = shared.bus.publish(subject, payload, trace).instrument(span);
+    match sent.await {
         Ok(()) => shared.stats.publishes.one(),
         Err(error) => {
             shared.stats.publish_failures.one();
