@@ -5,7 +5,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
-const BINARY = process.env.HUBBUB_TEST_SERVER ?? resolve(import.meta.dirname, "../../../target/debug/hubbub");
+const BINARY = process.env.HUBBUB_TEST_BIN ?? resolve(import.meta.dirname, "../../../target/debug/hubbub");
 /** A first start makes its database; a machine under test may be busy. */
 const START_MS = 60_000;
 
