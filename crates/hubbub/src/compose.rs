@@ -1,5 +1,6 @@
 //! All wiring, top to bottom, no cleverness: stores, bus, actors, ownership, projectors, edge.
 
+mod gauges;
 mod stores;
 mod wake;
 
@@ -164,7 +165,7 @@ impl Node {
                 identity: Arc::clone(&stores.identity),
                 partitions,
                 clock: Arc::clone(&clock),
-                metrics,
+                metrics: Arc::clone(&metrics),
             },
         )
         .await
@@ -211,10 +212,12 @@ impl Node {
                 .collect()
         });
         let mut wakers = Vec::new();
+        let mut projector_stats = Vec::new();
         for projection in [Projection::Inbox, Projection::History] {
             let (waker, wake) = mpsc::channel(wake::WAKE_QUEUE);
             wakers.push(waker);
             let projector = stores.projections.projector(projection, Arc::clone(&owned));
+            projector_stats.push(projector.stats());
             let ends = rest_ends.clone();
             tasks.spawn(projector.run(wake, ends));
         }
@@ -232,6 +235,13 @@ impl Node {
         .await
         .context("listen for account changes")?;
 
+        tasks.spawn(gauges::keep_up(
+            metrics,
+            Arc::clone(&host),
+            Arc::clone(&stores.bus),
+            projector_stats,
+            rest_ends.clone(),
+        ));
         if !settings.is_cluster() {
             wait_until_owned(&view, me, partitions, &mut fate.clone()).await?;
         }
