@@ -245,10 +245,10 @@ impl From<ReadError> for Refusal {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Unavailable(cause) => {
-                tracing::warn!(error = %cause, "the log does not answer")
+                tracing::warn!(error = %cause, "the log does not answer");
             }
             ReadError::Inconsistent(what) => {
-                tracing::error!(error = %what, "the log contradicts itself")
+                tracing::error!(error = %what, "the log contradicts itself");
             }
         }
         Self::unavailable(STORE_RETRY_MS)

@@ -190,7 +190,7 @@ pub(crate) async fn start(
     let heads = deps.log.heads(&[]).await?;
     let (commands, requests) = mpsc::channel(COMMANDS_QUEUE);
     let account_changes = Arc::new(AtomicU64::new(0));
-    let hub = hub::Hub::new(Arc::new(deps), heads, rev, Arc::clone(&account_changes));
+    let hub = hub::Hub::new(Arc::new(deps), &heads, rev, Arc::clone(&account_changes));
     let task = spawn_named(
         "edge fan-out",
         OnError::Cancel(stop.clone()),

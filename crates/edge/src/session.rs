@@ -166,7 +166,7 @@ impl Drop for SeatGuard {
             seat: self.id,
         };
         spawn_named("edge leave seat", OnError::Log, async move {
-            fanout.send(leave).await.ok().unwrap_or(())
+            fanout.send(leave).await.ok().unwrap_or(());
         });
     }
 }

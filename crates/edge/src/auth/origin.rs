@@ -120,7 +120,10 @@ impl Origins {
                 Verdict::Foreign
             };
         }
-        match headers.get("sec-fetch-site").map(|site| site.as_bytes()) {
+        match headers
+            .get("sec-fetch-site")
+            .map(axum::http::HeaderValue::as_bytes)
+        {
             Some(b"same-origin") => Verdict::Same,
             Some(b"none") | None => Verdict::Silent,
             Some(_) => Verdict::Foreign,

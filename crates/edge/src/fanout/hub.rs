@@ -43,7 +43,7 @@ pub(crate) struct Hub {
 impl Hub {
     pub(super) fn new(
         deps: Arc<FanOutDeps>,
-        heads: Vec<PartitionHead>,
+        heads: &[PartitionHead],
         rev: u64,
         account_changes: Arc<AtomicU64>,
     ) -> Self {
@@ -59,7 +59,7 @@ impl Hub {
             heard_head: now,
             deps,
         };
-        hub.boot(&heads);
+        hub.boot(heads);
         hub
     }
 
@@ -86,7 +86,7 @@ impl Hub {
                     Some(command) => self.on_command(command),
                     None => return,
                 },
-                Some(delivery) = events.next() => self.on_batch(delivery),
+                Some(delivery) = events.next() => self.on_batch(&delivery),
                 Some(delivery) = heads.next() => self.on_heads(&delivery),
                 Some(delivery) = users.next() => self.on_user_changed(&delivery),
                 Some(delivery) = ephemera.next() => self.on_ephemeral(&delivery),
@@ -163,7 +163,7 @@ impl Hub {
         }
     }
 
-    fn on_batch(&mut self, delivery: Delivery) {
+    fn on_batch(&mut self, delivery: &Delivery) {
         let batch = match EvBatch::decode_shared(&delivery.payload) {
             Ok(batch) => batch,
             Err(error) => {

@@ -40,6 +40,10 @@ pub(crate) enum Whisper {
 
 /// What becomes of an arrival.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "returned once per event and taken apart at once"
+)]
 pub(crate) enum Admission {
     /// Give it out now, then [`Rooms::apply`] it.
     Ready(Arrival),

@@ -127,7 +127,7 @@ impl Session {
             ClientFrame::History(history) => self.on_history(&history),
             ClientFrame::Ping(Ping { n }) => self.outbox.answer(&ServerFrame::Pong(Pong { n })),
             ClientFrame::Hello(_) => {
-                self.refuse(None, Refusal::unreadable("hello was said already"))
+                self.refuse(None, Refusal::unreadable("hello was said already"));
             }
             ClientFrame::Edit(_)
             | ClientFrame::Delete(_)

@@ -422,7 +422,7 @@ impl Queue {
                         self.enqueue_event(event);
                     }
                     Some(Waiting::Item(_, control @ Item::Control(_))) => {
-                        self.items.push_back(control)
+                        self.items.push_back(control);
                     }
                     Some(Waiting::Ticket(_)) | None => return,
                 },

@@ -1,0 +1,283 @@
+//! A stand-in for owner and read models: one node that owns everything, decides by the domain and appends to the log in memory.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hubbub_bus::{Bus, Subject};
+use hubbub_cluster::{CommandRouter, SubmitError};
+use hubbub_domain::conversation::{
+    Command, Decision, Event, Rejection, State, decide, evolve, recorded,
+};
+use hubbub_domain::ids::{ConversationId, Incarnation, UserId};
+use hubbub_domain::position::{Epoch, MessageNo, Offset, PartitionCount, PartitionId};
+use hubbub_event_log::{
+    AppendBatch, AppendOutcome, Claim, EventLog, Lane, LogReader, MemoryLog, NodeRegistration,
+    Ownership,
+};
+use hubbub_projections::MessageRow;
+use hubbub_telemetry::{Clock, SystemClock, TraceContext};
+use hubbub_testkit::fresh_uuid;
+use hubbub_wire::bus::{
+    Accepted, Ephemeral, EvBatch, EvEntry, HeadBroadcast, How, INLINE_RECIPIENTS_MAX, MarkRequest,
+};
+use hubbub_wire::stored::EventRow;
+use tokio::sync::Mutex;
+
+pub(crate) const PARTITIONS: PartitionCount = PartitionCount::EMBEDDED;
+
+/// Owner and read models in one.
+pub(crate) struct Owner {
+    pub(crate) log: MemoryLog,
+    bus: Arc<dyn Bus>,
+    me: Incarnation,
+    pub(crate) inner: Mutex<Inner>,
+    /// Whether small conversations name their recipients.
+    pub(crate) inline: AtomicBool,
+}
+
+pub(crate) struct Inner {
+    lane: Box<dyn Lane>,
+    epochs: HashMap<PartitionId, Epoch>,
+    offsets: HashMap<PartitionId, Offset>,
+    pub(crate) conversations: HashMap<ConversationId, Conversation>,
+}
+
+pub(crate) struct Conversation {
+    pub(crate) state: State,
+    pub(crate) epoch: Epoch,
+    pub(crate) messages: Vec<MessageRow>,
+    pub(crate) read: HashMap<UserId, MessageNo>,
+}
+
+impl Owner {
+    pub(crate) async fn start(bus: Arc<dyn Bus>) -> Arc<Self> {
+        let log = MemoryLog::new(|| SystemClock.now());
+        log.init_cluster(PARTITIONS).await.unwrap();
+        let me = Incarnation::from_uuid(fresh_uuid());
+        let node = NodeRegistration {
+            incarnation: me,
+            node_id: "owner".into(),
+            addr: String::new(),
+            max_level: 1,
+        };
+        log.register(&node).await.unwrap();
+        let claims: Vec<Claim> = log
+            .partitions()
+            .await
+            .unwrap()
+            .iter()
+            .map(|row| Claim {
+                partition: row.partition,
+                expected_owner: row.owner,
+                expected_epoch: row.epoch,
+            })
+            .collect();
+        let acquired = log.acquire(me, &claims, "claim").await.unwrap();
+        let inner = Inner {
+            lane: log.open_lane(me, 0).await.unwrap(),
+            epochs: acquired
+                .iter()
+                .map(|one| (one.partition, one.epoch))
+                .collect(),
+            offsets: acquired
+                .iter()
+                .map(|one| (one.partition, one.head))
+                .collect(),
+            conversations: HashMap::new(),
+        };
+        Arc::new(Self {
+            log,
+            bus,
+            me,
+            inner: Mutex::new(inner),
+            inline: AtomicBool::new(true),
+        })
+    }
+
+    /// Says where every partition stands, as an owner does once a second.
+    pub(crate) async fn broadcast_heads(&self, user_rev: u64) {
+        let heads = self.log.heads(&[]).await.unwrap();
+        let broadcast = HeadBroadcast {
+            incarnation: self.me,
+            user_rev,
+            heads,
+        };
+        self.bus
+            .publish(Subject::Heads, broadcast.encode(), None)
+            .await
+            .ok();
+    }
+
+    async fn store(&self, inner: &mut Inner, command: &Command) -> Result<Accepted, SubmitError> {
+        let conversation = inner
+            .conversations
+            .entry(command.conversation)
+            .or_insert_with(|| Conversation {
+                state: State::absent(command.conversation),
+                epoch: Epoch::ZERO,
+                messages: Vec::new(),
+                read: HashMap::new(),
+            });
+        let accepted = |seq, message_no, at, epoch, how| Accepted {
+            conversation: command.conversation,
+            epoch,
+            seq,
+            message_no,
+            at,
+            how,
+        };
+        let event = match decide(&conversation.state, command)? {
+            Decision::Store(event) => event,
+            Decision::Already => {
+                let state = &conversation.state;
+                return Ok(accepted(
+                    state.last_seq(),
+                    None,
+                    state.last_at(),
+                    conversation.epoch,
+                    How::Already,
+                ));
+            }
+            Decision::Duplicate(then) => {
+                return Ok(accepted(
+                    then.seq,
+                    then.message_no,
+                    then.at,
+                    conversation.epoch,
+                    How::Duplicate,
+                ));
+            }
+        };
+        let recorded = recorded(&conversation.state, command, event, SystemClock.now());
+        let partition = PARTITIONS.partition_of(command.conversation);
+        let epoch = inner.epochs[&partition];
+        let offset = inner.offsets[&partition].next();
+        let row = EventRow::encode(partition, offset, epoch, &recorded).unwrap();
+        let batch = AppendBatch {
+            fence: vec![(partition, epoch)],
+            rows: vec![row.clone()],
+        };
+        let outcome = inner.lane.append(batch).await;
+        assert!(
+            matches!(&outcome, AppendOutcome::Done { committed, .. } if committed == &[partition]),
+            "{outcome:?}"
+        );
+        inner.offsets.insert(partition, offset);
+
+        let before: Vec<UserId> = conversation.state.members().keys().copied().collect();
+        evolve(&mut conversation.state, &recorded);
+        conversation.epoch = epoch;
+        let mut message_no = None;
+        if let Event::MessageSent {
+            message_no: no,
+            body,
+            reply_to_no,
+            thread_root_no,
+        } = &recorded.event
+        {
+            message_no = Some(*no);
+            conversation.messages.push(MessageRow {
+                conversation: recorded.conversation,
+                message_no: *no,
+                seq: recorded.seq,
+                epoch,
+                by: recorded.by,
+                at: recorded.at,
+                body: body.clone(),
+                reply_to_no: *reply_to_no,
+                thread_root_no: *thread_root_no,
+                command_id: recorded.command_id,
+            });
+            conversation.read.insert(recorded.by, *no);
+        }
+        self.publish(conversation, before, row).await;
+        Ok(accepted(
+            recorded.seq,
+            message_no,
+            recorded.at,
+            epoch,
+            How::Stored,
+        ))
+    }
+
+    async fn publish(&self, conversation: &Conversation, before: Vec<UserId>, row: EventRow) {
+        let (partition, epoch, offset) = (row.partition, row.epoch, row.offset);
+        let mut recipients: Vec<UserId> = conversation.state.members().keys().copied().collect();
+        recipients.extend(before);
+        recipients.sort_unstable();
+        recipients.dedup();
+        let inline =
+            self.inline.load(Ordering::SeqCst) && recipients.len() <= INLINE_RECIPIENTS_MAX;
+        let batch = EvBatch {
+            partition,
+            epoch,
+            base_offset: offset,
+            events: vec![EvEntry {
+                row,
+                recipients: inline.then_some(recipients),
+            }],
+        };
+        self.bus
+            .publish(Subject::Events(partition), batch.encode(), None)
+            .await
+            .ok();
+    }
+}
+
+#[async_trait]
+impl CommandRouter for Owner {
+    async fn submit(
+        &self,
+        command: Command,
+        _retry: bool,
+        _deadline: Duration,
+        _trace: Option<TraceContext>,
+    ) -> Result<Accepted, SubmitError> {
+        let mut inner = self.inner.lock().await;
+        self.store(&mut inner, &command).await
+    }
+
+    async fn mark(&self, mark: MarkRequest, _deadline: Duration) -> Result<(), SubmitError> {
+        let mut inner = self.inner.lock().await;
+        let conversation = inner
+            .conversations
+            .get_mut(&mark.conversation)
+            .ok_or(Rejection::NotFound)?;
+        if !conversation.state.is_member(mark.user) {
+            return Err(Rejection::NotFound.into());
+        }
+        let head = conversation.state.last_message_no();
+        let read = conversation.read.entry(mark.user).or_default();
+        *read = (*read).max(mark.read_no.unwrap_or_default().min(head));
+        let moved = Ephemeral::Marker {
+            conversation: mark.conversation,
+            user: mark.user,
+            read_no: mark.read_no.map(|_| *read),
+            delivered_no: mark.delivered_no,
+            at: SystemClock.now(),
+        };
+        let partition = PARTITIONS.partition_of(mark.conversation);
+        self.bus
+            .publish(Subject::Ephemeral(partition), moved.encode(), None)
+            .await
+            .ok();
+        Ok(())
+    }
+}
+
+/// For tests that act as an owner without an edge.
+pub(crate) fn message(conversation: ConversationId, by: UserId, body: &str) -> Command {
+    Command {
+        id: hubbub_domain::ids::CommandId::from_uuid(fresh_uuid()),
+        conversation,
+        by,
+        intent: hubbub_domain::conversation::Intent::SendMessage {
+            body: body.to_owned(),
+            reply_to_no: None,
+            thread_root_no: None,
+        },
+    }
+}
