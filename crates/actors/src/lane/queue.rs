@@ -46,7 +46,27 @@ struct Backlog {
     epoch: Epoch,
     round: Round,
     rows: VecDeque<LaneRow>,
+    /// No row has an earlier deadline; so that rows are looked at one by one only when there may be something to find.
+    earliest: Option<Instant>,
     markers: Vec<MarkerUpdate>,
+}
+
+impl Backlog {
+    fn admit(&mut self, deadline: Instant) {
+        let earliest = self
+            .earliest
+            .map_or(deadline, |earliest| earliest.min(deadline));
+        self.earliest = Some(earliest);
+    }
+
+    fn has_expired(&mut self, now: Instant) -> bool {
+        if self.earliest.is_none_or(|earliest| earliest > now) {
+            return false;
+        }
+        // That row may have left since.
+        self.earliest = self.rows.iter().map(|row| row.deadline).min();
+        self.earliest.is_some_and(|earliest| earliest <= now)
+    }
 }
 
 /// A batch of rows, with what is needed to put it back.
@@ -103,6 +123,7 @@ impl LaneQueue {
             epoch,
             round: Round::default(),
             rows: VecDeque::new(),
+            earliest: None,
             markers: Vec::new(),
         };
         self.partitions.insert(partition, backlog);
@@ -137,6 +158,7 @@ impl LaneQueue {
         if backlog.rows.is_empty() {
             self.turns.push_back(partition);
         }
+        backlog.admit(row.deadline);
         backlog.rows.push_back(row);
     }
 
@@ -214,27 +236,29 @@ impl LaneQueue {
             self.turns.push_front(partition);
         }
         for row in part.rows.into_iter().rev() {
+            backlog.admit(row.deadline);
             backlog.rows.push_front(row);
         }
     }
 
     /// Partitions in which a command that has not been sent is past its deadline.
-    pub(crate) fn expired(&self, now: Instant) -> Vec<PartitionId> {
-        self.turns
-            .iter()
-            .filter(|partition| {
-                self.partitions
-                    .get(partition)
-                    .is_some_and(|backlog| backlog.rows.iter().any(|row| row.deadline <= now))
-            })
-            .copied()
-            .collect()
+    pub(crate) fn expired(&mut self, now: Instant) -> Vec<PartitionId> {
+        let mut expired = Vec::new();
+        for partition in &self.turns {
+            if let Some(backlog) = self.partitions.get_mut(partition)
+                && backlog.has_expired(now)
+            {
+                expired.push(*partition);
+            }
+        }
+        expired
     }
 
     /// Drops the rows of a partition and begins a new round, which is returned: rows of older rounds are no longer taken.
     pub(crate) fn take_back(&mut self, partition: PartitionId) -> Option<Round> {
         let backlog = self.partitions.get_mut(&partition)?;
         backlog.rows.clear();
+        backlog.earliest = None;
         backlog.round = backlog.round.next();
         self.turns.retain(|other| *other != partition);
         Some(backlog.round)
