@@ -59,6 +59,8 @@ pub(crate) struct PartitionFeed {
     due_ms: Option<u64>,
     /// The one read in flight.
     fetching: Option<Fetching>,
+    healed: Option<Healed>,
+    duplicates: u64,
 }
 
 /// A read of the log in flight.
@@ -67,6 +69,17 @@ struct Fetching {
     after: Offset,
     /// The event that the first row must be, if the log still holds what was delivered.
     first: Option<(Offset, Epoch)>,
+    /// What the read is for.
+    heals: Healed,
+}
+
+/// What a read of the log made good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Healed {
+    /// Later events had come before it.
+    Gap,
+    /// Only a head told of it.
+    Last,
 }
 
 impl PartitionFeed {
@@ -81,7 +94,24 @@ impl PartitionFeed {
             held: BTreeMap::new(),
             due_ms: None,
             fetching: None,
+            healed: None,
+            duplicates: 0,
         }
+    }
+
+    /// What the last read made good, if anything.
+    pub(crate) fn take_healed(&mut self) -> Option<Healed> {
+        self.healed.take()
+    }
+
+    /// Events that had been delivered before and came again, since this was last asked.
+    pub(crate) fn take_duplicates(&mut self) -> u64 {
+        std::mem::take(&mut self.duplicates)
+    }
+
+    /// Events held behind a gap.
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
     }
 
     /// Everything up to `head` counts as delivered; begins to deliver after it.
@@ -155,6 +185,7 @@ impl PartitionFeed {
             }
         }
         let before = self.next;
+        let duplicates = self.duplicates;
         for row in rows {
             self.head = self.head.max(row.offset);
             self.hold(EvEntry {
@@ -162,7 +193,10 @@ impl PartitionFeed {
                 recipients: None,
             });
         }
+        // The overlap with what was delivered is no repetition by the bus.
+        self.duplicates = duplicates;
         let mut effects = self.advance(now_ms, true);
+        self.healed = (self.next != before).then_some(fetching.heals);
         if self.has_gap() {
             // A long gap is read piece by piece without a pause; a read that brought nothing is tried again later.
             let pause = if self.next == before {
@@ -189,9 +223,15 @@ impl PartitionFeed {
             Some((last, _)) => last.prev(),
             None => next.prev(),
         };
+        let heals = if self.held.is_empty() {
+            Healed::Last
+        } else {
+            Healed::Gap
+        };
         self.fetching = Some(Fetching {
             after,
             first: self.last,
+            heals,
         });
         vec![Effect::Fetch { after }]
     }
@@ -224,6 +264,7 @@ impl PartitionFeed {
     fn hold(&mut self, entry: EvEntry) {
         let offset = entry.row.offset;
         if self.next.is_some_and(|next| offset < next) {
+            self.duplicates = self.duplicates.saturating_add(1);
             return;
         }
         match self.held.get(&offset) {

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
+use axum::handler::Handler;
 use axum::http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING, UPGRADE,
     WWW_AUTHENTICATE,
@@ -31,6 +32,7 @@ use axum::routing::{get, post, put};
 use hubbub_telemetry::{current_trace_id, spans};
 use hubbub_wire::error::{ErrorCode, PROBLEM_MEDIA_TYPE, Problem};
 use tokio::time::Instant;
+use tower_http::compression::CompressionLayer;
 use tracing::Instrument;
 
 use crate::error::Refusal;
@@ -112,7 +114,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .nest("/api/v1", api)
         .route("/healthz/live", get(health::live))
         .route("/healthz/ready", get(health::ready))
-        .fallback(web::page)
+        .fallback(web::page.layer(CompressionLayer::new()))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), finish))
         .with_state(shared)

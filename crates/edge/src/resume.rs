@@ -17,6 +17,7 @@ use hubbub_domain::ids::{ConversationId, UserId};
 use hubbub_domain::position::{Epoch, Seq};
 use hubbub_event_log::{LogReader, ReadError};
 use hubbub_projections::{Access, QueryError, ReadModels};
+use hubbub_telemetry::Metrics;
 use hubbub_wire::client::outbound::{Added, Reset};
 use hubbub_wire::client::{CURSOR_CATCH_UP_EVENTS, ServerFrame, close};
 
@@ -71,6 +72,7 @@ pub(crate) struct Sources {
     pub(crate) log: Arc<dyn LogReader>,
     pub(crate) read_models: Arc<dyn ReadModels>,
     pub(crate) people: People,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// Why a catch-up stopped before its end.
@@ -165,6 +167,7 @@ async fn catch_up(
                 let from = void_from(sources, conversation, epoch, seq)
                     .await?
                     .max(visible);
+                sources.metrics.edge.resets.inc();
                 let reset = Reset {
                     conversation_id: conversation.uuid(),
                     from_seq: from.get(),
@@ -183,6 +186,7 @@ async fn catch_up(
     });
     let joined = access.map_or(Seq::ZERO, |access| access.joined_seq);
     if head.1.next().since(from) > CURSOR_CATCH_UP_EVENTS {
+        sources.metrics.edge.resyncs.inc();
         let resync = objects::resync_frame(Some(&[(conversation, head.0, head.1)]));
         outbox.feed_control(conversation, ticket, resync);
         outbox.release(conversation, ticket, Some(head.1));

@@ -96,7 +96,12 @@ struct Session {
 
 /// Runs a socket from its first frame to its last. `token`: as given with the upgrade.
 pub(crate) async fn run(mut socket: WebSocket, shared: Arc<Shared>, token: Option<String>) {
-    let greeting = match hello::greet(&mut socket, &shared, token).await {
+    let draining = shared.draining.clone();
+    let greeted = tokio::select! {
+        greeted = Box::pin(hello::greet(&mut socket, &shared, token)) => greeted,
+        () = draining.cancelled() => Err(RESTART),
+    };
+    let greeting = match greeted {
         Ok(Some(greeting)) => greeting,
         Ok(None) => return,
         Err(closing) => return socket::close(socket, closing).await,
@@ -180,6 +185,7 @@ fn catch_up(shared: &Arc<Shared>, outbox: &Arc<Outbox>, user: UserId, catch_ups:
         log: Arc::clone(&shared.log),
         read_models: Arc::clone(&shared.read_models),
         people: shared.people.clone(),
+        metrics: Arc::clone(&shared.metrics),
     };
     let outbox = Arc::clone(outbox);
     spawn_named("edge resume", OnError::Log, async move {
@@ -310,7 +316,12 @@ impl Session {
             {
                 return false;
             }
-            self.shared.metrics.edge.frames_sent.inc_by(frames);
+            let metrics = &self.shared.metrics.edge;
+            metrics.frames_sent.inc_by(frames);
+            if write.resync {
+                metrics.resyncs.inc();
+                metrics.frames_dropped.inc_by(self.outbox.take_dropped());
+            }
             if self.outbox.closing().is_some() {
                 // Said in the next round.
                 return true;

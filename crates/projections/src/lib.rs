@@ -24,7 +24,7 @@ use hubbub_event_log::LogReader;
 
 pub use port::{
     Access, Anchor, HistoryPage, MemberRow, MembershipFold, MessageRow, Page, QueryError,
-    ReadModels, RoomRow, Summary,
+    ReadModels, Summary,
 };
 pub use projector::{OwnedPartitions, Projector, ProjectorStats};
 pub use read::Reader;

@@ -56,13 +56,15 @@ pub trait ReadModels: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Option<Page<MemberRow>>, QueryError>;
 
-    /// Public rooms whose title or topic contains `query` (case-insensitive; `%` and `_` are ordinary), most members first.
+    /// Public rooms whose title or topic contains `query` (case-insensitive; `%` and `_` are ordinary), most members first, as `user`
+    /// sees them.
     async fn rooms(
         &self,
+        user: UserId,
         query: &str,
         cursor: Option<&str>,
         limit: usize,
-    ) -> Result<Page<RoomRow>, QueryError>;
+    ) -> Result<Page<Summary>, QueryError>;
 
     /// Everyone who is a member at `as_of`, for the edge's own fold. No visibility check: never shown to clients as it is.
     async fn membership(
@@ -199,19 +201,6 @@ pub struct MemberRow {
     pub joined_at: Timestamp,
     /// Head when they joined.
     pub joined_no: MessageNo,
-}
-
-/// A public room in the directory.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RoomRow {
-    /// Which.
-    pub id: ConversationId,
-    /// Title.
-    pub title: Option<String>,
-    /// Topic.
-    pub topic: Option<String>,
-    /// How many members.
-    pub member_count: u64,
 }
 
 /// Members at a point of the conversation.

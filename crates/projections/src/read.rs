@@ -14,7 +14,7 @@ use crate::cursor;
 use crate::model::{ConversationRow, Entry, Fold, MemberState, message_of};
 use crate::port::{
     Access, Anchor, HistoryPage, MemberRow, MembershipFold, MessageRow, PAGE_ITEMS_MAX, Page,
-    QueryError, ReadModels, RoomRow, Summary,
+    QueryError, ReadModels, Summary,
 };
 use crate::store::{InboxPlace, Projection, RoomPlace, Store};
 use crate::tail::{Tail, too_far_behind};
@@ -513,10 +513,11 @@ impl ReadModels for Reader {
 
     async fn rooms(
         &self,
+        user: UserId,
         query: &str,
         cursor: Option<&str>,
         limit: usize,
-    ) -> Result<Page<RoomRow>, QueryError> {
+    ) -> Result<Page<Summary>, QueryError> {
         let limit = capped(limit);
         let after = cursor.map(cursor::room).transpose()?;
         let unprojected = self.unprojected().await?;
@@ -526,16 +527,11 @@ impl ReadModels for Reader {
             let needle = query.to_lowercase();
             let known: BTreeSet<ConversationId> = rows.iter().map(|row| row.id).collect();
             for (id, events) in &unprojected {
-                let mut fold = Fold::new(None, [], None);
-                for (partition, entry) in events {
-                    fold.apply(*partition, entry);
-                }
-                if let Some(row) = fold
+                let fold = folded(Fold::new(None, [], None), events);
+                let listed = fold
                     .conversation
-                    .filter(|row| listed(row, &needle) && !known.contains(id))
-                {
-                    rows.push(row);
-                }
+                    .filter(|row| listed(row, &needle) && !known.contains(id));
+                rows.extend(listed);
             }
             rows.sort_by(|one, other| {
                 other
@@ -546,23 +542,40 @@ impl ReadModels for Reader {
         }
         let more = rows.len() > limit;
         rows.truncate(limit);
-        let next_cursor = match rows.last() {
-            Some(row) if more => Some(cursor::of_room(RoomPlace {
+        let next_cursor = rows.last().filter(|_| more).map(|row| {
+            cursor::of_room(RoomPlace {
                 member_count: row.member_count,
                 conversation: row.id,
-            })),
-            _ => None,
-        };
-        let items = rows
-            .into_iter()
-            .map(|row| RoomRow {
-                id: row.id,
-                title: row.title,
-                topic: row.topic,
-                member_count: row.member_count,
             })
-            .collect();
-        Ok(Page { items, next_cursor })
+        });
+        let keys: Vec<(ConversationId, UserId)> = rows.iter().map(|row| (row.id, user)).collect();
+        let mut members: HashMap<ConversationId, MemberState> =
+            self.store.members(&keys).await?.into_iter().collect();
+        let mut fresh = HashMap::new();
+        let mut seen = Vec::with_capacity(rows.len());
+        for row in rows {
+            let id = row.id;
+            let events = unprojected.get(&id).map(Vec::as_slice).unwrap_or_default();
+            let fold = folded(
+                Fold::new(Some(row), members.remove(&id), Some(user)),
+                events,
+            );
+            let member = fold
+                .members
+                .get(&user)
+                .copied()
+                .filter(MemberState::is_current);
+            let last = events
+                .iter()
+                .filter_map(|(_, entry)| message_of(entry))
+                .next_back();
+            fresh.extend(last.map(|message| (id, message)));
+            seen.extend(fold.conversation.map(|row| (row, member)));
+        }
+        Ok(Page {
+            items: self.summaries(user, seen, &fresh).await?,
+            next_cursor,
+        })
     }
 
     async fn membership(
@@ -671,6 +684,14 @@ impl Reader {
             .collect();
         Ok(Some((as_of, current)))
     }
+}
+
+/// `fold` after these events.
+fn folded(mut fold: Fold, events: &[(PartitionId, Entry)]) -> Fold {
+    for (partition, entry) in events {
+        fold.apply(*partition, entry);
+    }
+    fold
 }
 
 fn listed(row: &ConversationRow, needle: &str) -> bool {

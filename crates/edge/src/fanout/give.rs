@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use hubbub_domain::conversation::{Event, RemovalReason};
 use hubbub_domain::ids::UserId;
-use hubbub_telemetry::TraceContext;
 use hubbub_wire::client::ServerFrame;
 use hubbub_wire::client::outbound::Removed;
 
@@ -20,7 +19,7 @@ type Joined = HashMap<UserId, Vec<(Arc<Outbox>, Ticket)>>;
 
 impl Hub {
     /// Gives an arrival out and folds it.
-    pub(super) fn give(&mut self, arrival: &Arrival, _trace: Option<&TraceContext>) {
+    pub(super) fn give(&mut self, arrival: &Arrival) {
         let recorded = &arrival.recorded;
         let mut joined = Joined::new();
         let mut encoded: Option<Frame> = None;

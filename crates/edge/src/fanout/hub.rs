@@ -18,7 +18,7 @@ use crate::fanout::accounts::Revisions;
 use crate::fanout::jobs::{JobDone, Jobs};
 use crate::fanout::rooms::{Admission, Arrival, Rooms};
 use crate::fanout::{CatchUp, Command, FanOutDeps, SeatRequest, Seating, Subscriptions};
-use crate::feed::{Effect, PartitionFeed};
+use crate::feed::{Effect, Healed, PartitionFeed};
 use crate::sessions::Sessions;
 
 /// How often the node asks itself whether it still hears the others.
@@ -177,6 +177,11 @@ impl Hub {
             return;
         };
         let effects = feed.on_batch(batch, now);
+        self.deps
+            .metrics
+            .feed
+            .duplicates
+            .inc_by(feed.take_duplicates());
         self.run_effects(partition, effects, delivery.trace.as_ref());
     }
 
@@ -235,6 +240,11 @@ impl Hub {
                 let now = self.now_ms();
                 if let Some(feed) = self.feeds.get_mut(usize::from(partition.get())) {
                     let effects = feed.on_range(after, rows, now);
+                    match feed.take_healed() {
+                        Some(Healed::Gap) => self.deps.metrics.feed.healed_gaps.inc(),
+                        Some(Healed::Last) => self.deps.metrics.feed.healed_last.inc(),
+                        None => {}
+                    }
                     self.run_effects(partition, effects, None);
                 }
             }
@@ -249,7 +259,7 @@ impl Hub {
             } => {
                 let (arrivals, whispers) = self.rooms.loaded(conversation, members, as_of);
                 for arrival in arrivals {
-                    self.give(&arrival, None);
+                    self.give(&arrival);
                 }
                 for whisper in whispers {
                     self.whisper(conversation, whisper);
@@ -263,6 +273,12 @@ impl Hub {
 
     /// Once a second: a node that hears nothing asks the stores.
     fn check(&mut self) {
+        let held: usize = self.feeds.iter().map(PartitionFeed::held).sum();
+        self.deps
+            .metrics
+            .feed
+            .held_events
+            .set(i64::try_from(held).unwrap_or(i64::MAX));
         let deaf = self.heard_head.elapsed() > BLIND_AFTER
             || *self.deps.bus.status().borrow() == BusStatus::Down;
         if deaf || self.feeds.iter().any(|feed| !feed.is_booted()) {
@@ -328,7 +344,7 @@ impl Hub {
                     trace.link_to(&span);
                 }
                 let _entered = span.enter();
-                self.give(&arrival, trace);
+                self.give(&arrival);
             }
             Admission::Waits => {}
             Admission::Load(before) => self.jobs.read_members(conversation, Some(before)),

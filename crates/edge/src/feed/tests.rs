@@ -123,6 +123,22 @@ fn a_lost_last_batch_is_noticed_by_the_next_head() {
 }
 
 #[test]
+fn what_was_made_good_is_counted_by_its_kind() {
+    let mut feed = booted(0);
+    feed.on_head(head(1, 1), 0);
+    feed.on_time(REORDER_WAIT_MS);
+    feed.on_range(Offset::ZERO, Ok(vec![row(1, 1)]), 200);
+    assert_eq!(feed.take_healed(), Some(Healed::Last));
+    feed.on_batch(batch(1, 3..=3), 200);
+    feed.on_time(200 + REORDER_WAIT_MS);
+    feed.on_range(Offset::ZERO, Ok(vec![row(1, 1), row(2, 1)]), 400);
+    assert_eq!(feed.take_healed(), Some(Healed::Gap));
+    assert_eq!(feed.take_duplicates(), 0);
+    feed.on_batch(batch(1, 1..=2), 400);
+    assert_eq!((feed.take_duplicates(), feed.held()), (2, 0));
+}
+
+#[test]
 fn a_failed_read_is_tried_again() {
     let mut feed = booted(0);
     feed.on_head(head(1, 1), 0);

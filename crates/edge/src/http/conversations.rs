@@ -12,27 +12,12 @@ use hubbub_domain::ids::{ConversationId, UserId};
 use hubbub_wire::bus::How;
 use hubbub_wire::client::object as wire;
 use hubbub_wire::rest::{ChooseSettings, CreateConversation, InboxFilter, InboxQuery, SearchQuery};
-use serde::Serialize;
-use uuid::Uuid;
 
 use crate::error::Refusal;
 use crate::http::call::{Call, created, list, ok, page_limit};
 use crate::http::users::searched;
 use crate::ids;
 use crate::session::inbound::SEND_DEADLINE;
-
-/// A public room as anyone sees it in the directory.
-#[derive(Serialize)]
-struct ShownRoom {
-    id: Uuid,
-    kind: &'static str,
-    visibility: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    title: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    topic: Option<String>,
-    member_count: u64,
-}
 
 pub(crate) async fn inbox(call: Call) -> Result<Response, Refusal> {
     let session = call.session().await?;
@@ -73,17 +58,14 @@ pub(crate) async fn rooms(call: Call) -> Result<Response, Refusal> {
     let page = call
         .shared
         .read_models
-        .rooms(text, query.cursor.as_deref(), limit)
+        .rooms(session.user, text, query.cursor.as_deref(), limit)
         .await?;
-    let shown = page.items.into_iter().map(|room| ShownRoom {
-        id: room.id.uuid(),
-        kind: "room",
-        visibility: "public",
-        title: room.title,
-        topic: room.topic,
-        member_count: room.member_count,
-    });
-    Ok(list(shown.collect(), page.next_cursor))
+    let items = call
+        .shared
+        .people
+        .conversations(&page.items, session.user)
+        .await?;
+    Ok(list(items, page.next_cursor))
 }
 
 pub(crate) async fn create(mut call: Call) -> Result<Response, Refusal> {

@@ -38,6 +38,8 @@ const PAGES_RETRY_MS: u64 = 200;
 const PAGE_BYTES_MAX: usize = 900_000;
 /// The same typing state is published again after this long.
 const TYPING_AGAIN: Duration = Duration::from_secs(2);
+/// Typing states of one conversation are at least so far apart, whatever they say.
+const TYPING_GAP: Duration = Duration::from_millis(100);
 /// Conversations whose typing state is remembered per socket.
 const TYPING_MAX: usize = 32;
 
@@ -75,11 +77,11 @@ pub(crate) struct TypingThrottle {
 impl TypingThrottle {
     /// Whether this state is news.
     pub(crate) fn passes(&mut self, conversation: ConversationId, on: bool, now: Instant) -> bool {
-        if let Some((was_on, at)) = self.latest.get(&conversation)
-            && *was_on == on
-            && now.duration_since(*at) < TYPING_AGAIN
-        {
-            return false;
+        if let Some((was_on, at)) = self.latest.get(&conversation) {
+            let since = now.duration_since(*at);
+            if since < TYPING_GAP || (*was_on == on && since < TYPING_AGAIN) {
+                return false;
+            }
         }
         if self.latest.len() >= TYPING_MAX {
             self.latest
@@ -406,10 +408,11 @@ mod tests {
         let mut throttle = TypingThrottle::default();
         let now = Instant::now();
         assert!(throttle.passes(room, true, now));
-        assert!(!throttle.passes(room, true, now));
-        assert!(throttle.passes(room, false, now));
-        assert!(throttle.passes(room, true, now));
-        assert!(throttle.passes(room, true, now + TYPING_AGAIN));
+        assert!(!throttle.passes(room, true, now + TYPING_GAP));
+        assert!(!throttle.passes(room, false, now));
+        assert!(throttle.passes(room, false, now + TYPING_GAP));
+        assert!(throttle.passes(room, true, now + TYPING_GAP * 2));
+        assert!(throttle.passes(room, true, now + TYPING_GAP * 2 + TYPING_AGAIN));
     }
 
     #[test]

@@ -136,6 +136,11 @@ impl Outbox {
         write
     }
 
+    /// Events dropped since this was last asked.
+    pub(crate) fn take_dropped(&self) -> u64 {
+        self.queue.lock().take_dropped()
+    }
+
     /// Whether the socket may be read.
     pub(crate) fn accepts_questions(&self) -> bool {
         self.queue.lock().accepts_questions()

@@ -58,6 +58,8 @@ pub(crate) enum LatestKey {
 pub(crate) struct Write {
     pub(crate) text: Frame,
     pub(crate) frames: usize,
+    /// Whether a `resync` is among them.
+    pub(crate) resync: bool,
 }
 
 /// Encodes a `resync`: the queue decides when, the caller knows how. `None` = all conversations.
@@ -100,6 +102,7 @@ pub(crate) struct Queue {
     lagging_all: bool,
     latest: VecDeque<(LatestKey, Frame)>,
     tickets: u64,
+    dropped: u64,
     encode_resync: EncodeResync,
 }
 
@@ -117,6 +120,7 @@ impl Queue {
             lagging_all: false,
             latest: VecDeque::new(),
             tickets: 0,
+            dropped: 0,
             encode_resync,
         }
     }
@@ -268,6 +272,7 @@ impl Queue {
     pub(crate) fn pop(&mut self) -> Option<Write> {
         let mut frames = Vec::new();
         let mut bytes = 0_usize;
+        let was_lagging = self.is_lagging();
         while let Some(length) = self.peek_len() {
             if !frames.is_empty() && bytes.saturating_add(length) > COALESCE_BYTES_MAX {
                 break;
@@ -277,9 +282,14 @@ impl Queue {
             frames.push(frame);
         }
         let count = frames.len();
+        let resync = was_lagging && !self.is_lagging();
         match count {
             0 => None,
-            1 => frames.pop().map(|text| Write { text, frames: 1 }),
+            1 => frames.pop().map(|text| Write {
+                text,
+                frames: 1,
+                resync,
+            }),
             _ => {
                 let mut text = String::with_capacity(bytes.saturating_add(1));
                 for frame in &frames {
@@ -290,6 +300,7 @@ impl Queue {
                 Some(Write {
                     text: text.into(),
                     frames: count,
+                    resync,
                 })
             }
         }
@@ -323,7 +334,13 @@ impl Queue {
         }
     }
 
+    /// Events dropped since this was last asked.
+    pub(crate) fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
+    }
+
     fn note_dropped(&mut self, conversation: ConversationId, epoch: Epoch, seq: Seq) {
+        self.dropped = self.dropped.saturating_add(1);
         if self.lagging.len() >= RESYNC_CONVERSATIONS_MAX
             && !self.lagging.contains_key(&conversation)
         {

@@ -385,6 +385,23 @@ async fn every_answer_carries_the_security_headers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_web_client_is_served_when_it_is_built_and_a_word_about_it_when_not() {
+    let rig = Rig::start().await;
+    let built = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../web/dist/index.html")
+        .exists();
+    for path in ["/", "/login", "/c/0190"] {
+        let page = call(rig.addr(), "GET", path, &[("Accept", "text/html")], None).await;
+        let text = String::from_utf8(page.body).unwrap();
+        assert_eq!(page.status, 200, "{path}");
+        assert_eq!(text.contains("/assets/"), built, "{path}: {text}");
+        assert_eq!(page.headers["cache-control"], "no-cache");
+    }
+    let post = call(rig.addr(), "POST", "/login", &[], None).await;
+    assert_eq!(post.status, 405);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_and_health_are_for_everyone_and_metrics_on_their_own_listener() {
     let rig = Rig::start().await;
     let limits = call(rig.addr(), "GET", "/api/v1/limits", &[], None)

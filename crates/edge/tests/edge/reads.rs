@@ -6,7 +6,7 @@ use hubbub_domain::ids::{ConversationId, UserId};
 use hubbub_domain::position::{MessageNo, PartitionId, Seq};
 use hubbub_projections::{
     Access, Anchor, HistoryPage, MemberRow, MembershipFold, MessageRow, Page, QueryError,
-    ReadModels, RoomRow, Summary,
+    ReadModels, Summary,
 };
 
 use crate::owner::{Conversation, Owner};
@@ -193,10 +193,11 @@ impl ReadModels for Owner {
 
     async fn rooms(
         &self,
+        user: UserId,
         query: &str,
         _cursor: Option<&str>,
         _limit: usize,
-    ) -> Result<Page<RoomRow>, QueryError> {
+    ) -> Result<Page<Summary>, QueryError> {
         let inner = self.inner.lock().await;
         let public = inner
             .conversations
@@ -208,13 +209,9 @@ impl ReadModels for Owner {
                 .title()
                 .is_some_and(|title| title.contains(query))
         });
-        let row = |found: &Conversation| RoomRow {
-            id: found.state.id(),
-            title: found.state.title().map(str::to_owned),
-            topic: None,
-            member_count: u64::try_from(found.state.member_count()).unwrap(),
-        };
-        Ok(page(matching.map(row).collect()))
+        Ok(page(
+            matching.filter_map(|found| found.summary(user)).collect(),
+        ))
     }
 
     async fn membership(&self, id: ConversationId) -> Result<Option<MembershipFold>, QueryError> {

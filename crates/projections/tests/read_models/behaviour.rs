@@ -457,7 +457,7 @@ pub(crate) async fn cursors_walk_through_everything_once(mut world: World) {
     let mut rooms = Vec::new();
     loop {
         let page = reader
-            .rooms("100%_SURE", cursor.as_deref(), 7)
+            .rooms(user(0), "100%_SURE", cursor.as_deref(), 7)
             .await
             .unwrap();
         rooms.extend(page.items.iter().map(|item| item.id));
@@ -471,7 +471,7 @@ pub(crate) async fn cursors_walk_through_everything_once(mut world: World) {
     assert_eq!(rooms, made);
     assert!(
         reader
-            .rooms("100x_sure", None, 7)
+            .rooms(user(0), "100x_sure", None, 7)
             .await
             .unwrap()
             .items

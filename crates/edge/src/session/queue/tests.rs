@@ -82,7 +82,8 @@ fn one_frame_is_written_as_an_object_and_several_as_an_array() {
         queue.pop(),
         Some(Write {
             text: "\"a\"".into(),
-            frames: 1
+            frames: 1,
+            resync: false
         })
     );
     queue.push_answer("\"a\"".into());
@@ -91,7 +92,8 @@ fn one_frame_is_written_as_an_object_and_several_as_an_array() {
         queue.pop(),
         Some(Write {
             text: "[\"a\",\"b\"]".into(),
-            frames: 2
+            frames: 2,
+            resync: false
         })
     );
     assert_eq!(queue.pop(), None);
