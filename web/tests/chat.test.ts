@@ -358,6 +358,22 @@ describe("coming back", () => {
     expect(ada.chat.connection.get().at).toBe("live");
   });
 
+  it("shows what it can read when the line has never opened, and goes on from there when it does", async () => {
+    const { users, id, clock, server, place, client } = await pair(3);
+    server.noSockets = true;
+    const late = await client(users.ada);
+    open(late, id);
+    await clock.advance(10_000);
+    expect(late.model().live).toBe(false);
+    expect(seenTexts(late.model(), id)).toEqual(["old 1", "old 2", "old 3"]);
+    server.say(place, users.bob, "meanwhile");
+    server.noSockets = false;
+    await clock.advance(MINUTE);
+    expect(late.model().live).toBe(true);
+    expect(seenTexts(late.model(), id)).toEqual(["old 1", "old 2", "old 3", "meanwhile"]);
+    expect(late.model().conversations.get(id)?.summary.unread).toBe(4);
+  });
+
   it("stays out after the session has ended elsewhere", async () => {
     const { ada, clock, server } = await pair();
     server.cut(ada.browser, 4401);
@@ -366,6 +382,26 @@ describe("coming back", () => {
     await clock.advance(10 * MINUTE);
     expect(ada.chat.connection.get()).toEqual({ at: "ended", reason: "session_ended" });
     expect(hellos()).toBe(before);
+  });
+});
+
+describe("whose session it is", () => {
+  it("is asked for when the line is refused: a session that is over ends the client", async () => {
+    const { ada, clock, server } = await pair();
+    ada.browser.user = null;
+    server.cut(ada.browser);
+    await clock.advance(MINUTE);
+    expect(ada.chat.connection.get()).toEqual({ at: "ended", reason: "session_ended" });
+  });
+
+  it("never mixes two people: a welcome for somebody else ends the client", async () => {
+    const { ada, users, clock, server, id } = await pair(2);
+    ada.browser.user = users.bob;
+    server.cut(ada.browser);
+    await clock.advance(MINUTE);
+    expect(ada.chat.connection.get().at).toBe("ended");
+    expect(ada.model().me.id).toBe(users.ada.id);
+    expect(ada.model().conversations.get(id)?.summary.unread).toBe(2);
   });
 });
 

@@ -80,6 +80,8 @@ export class FakeServer {
   readonly asked: string[] = [];
   /** While true, dialling fails and REST does not answer. */
   down = false;
+  /** While true, REST answers but no socket opens, as behind some proxies. */
+  noSockets = false;
   /** While true, commands are stored but nobody hears of the acknowledgement. */
   swallowAcks = false;
   /** While true, a sender's own events are not delivered on the socket (they come by catching up). */
@@ -204,9 +206,9 @@ export class FakeServer {
   connect(browser: Browser, events: TransportEvents): Line {
     this.browsers.add(browser);
     const socket = new Socket(browser, events);
-    if (this.down || browser.user === null) {
-      const code = this.down ? 1006 : 4401;
-      void Promise.resolve().then(() => events.closed(code));
+    if (this.down || this.noSockets || browser.user === null) {
+      // Without a session the upgrade is refused with 401, which a browser shows as 1006.
+      void Promise.resolve().then(() => events.closed(1006));
       return { send: () => undefined, close: () => undefined };
     }
     browser.socket = socket;

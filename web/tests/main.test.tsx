@@ -176,6 +176,21 @@ describe("the signed-in screen", () => {
     expect(list.getByText("Owner")).toBeTruthy();
   });
 
+  it("is usable by keyboard: find by name, walk the list, open", async () => {
+    const { show, user, pass, second } = await withConversations();
+    show(<Main onLogOut={() => undefined} />);
+    await user.keyboard("{Control>}k{/Control}");
+    expect(document.activeElement).toBe(screen.getByRole("searchbox", { name: "Filter conversations" }));
+    await user.keyboard("hik");
+    await pass();
+    await user.keyboard("{ArrowDown}{Enter}");
+    await pass();
+    expect(window.location.pathname).toBe(`/c/${second}`);
+    await user.keyboard("{Alt>}{ArrowUp}{/Alt}{Alt>}{ArrowDown}{/Alt}");
+    await pass();
+    expect(screen.getAllByRole("heading", { level: 1 })).toHaveLength(1);
+  });
+
   it("says the same of a conversation that is not there and of one that is not ours", async () => {
     const { show, pass, server, users } = await screenOfAda();
     const hidden = server.addPlace({ kind: "group", by: users.bob, title: "Secret" });

@@ -60,11 +60,32 @@ export function createChat(parts: ChatParts): Chat {
         ...(known.length === 0 ? {} : { cursors: known }),
       };
     },
-    onFrames: (frames) => store.dispatch({ on: "frames", frames }),
+    onFrames: (frames) => {
+      // Somebody else has logged in with this browser: nothing of theirs may mix with what is here.
+      if (frames.some((frame) => frame.t === "welcome" && frame.user.id !== parts.me.id)) sessionOver();
+      if (!over) store.dispatch({ on: "frames", frames });
+    },
   });
   driver.connection.subscribe(() => {
-    if (store.get().live && driver.connection.get().at !== "live") store.dispatch({ on: "disconnected" });
+    const connection = driver.connection.get();
+    if (store.get().live && connection.at !== "live") store.dispatch({ on: "disconnected" });
+    // A first attempt that fails must not leave an empty screen: what REST can show is shown, and marked as not live.
+    if (connection.at === "waiting" && store.get().inbox === "stale") store.dispatch({ on: "reload_inbox" });
+    if (connection.at === "waiting" && connection.reason === "unreachable") void checkSession();
   });
+
+  /** A refused upgrade looks like a lost network from here; REST tells the difference. */
+  async function checkSession(): Promise<void> {
+    const answer = await api.me();
+    if (over) return;
+    const gone = answer.ok ? answer.value.id !== parts.me.id : answer.error.code === "unauthenticated";
+    if (gone) sessionOver();
+  }
+
+  function sessionOver(): void {
+    over = true;
+    driver.end();
+  }
 
   function newCommandId(): CommandId {
     const id = commandId(uuidv7(clock.now(), random));

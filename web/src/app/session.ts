@@ -36,9 +36,16 @@ export function createSessionKeeper({ api, clock, random, open }: SessionParts):
       // Ended elsewhere: what is kept on this device waits for the next log-in.
       void chat.stop(false);
       session.set({ at: "guest", ended: true });
+      void adopt(me);
     });
     session.set({ at: "in", chat });
     void chat.start();
+  }
+
+  /** Another person may have logged in with this browser; then this window is theirs now. */
+  async function adopt(before: User): Promise<void> {
+    const answer = await api.me();
+    if (answer.ok && answer.value.id !== before.id && session.get().at === "guest") signedIn(answer.value);
   }
 
   async function boot(): Promise<void> {

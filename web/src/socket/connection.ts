@@ -49,6 +49,8 @@ export type Input =
   | { readonly on: "timer"; readonly name: TimerName }
   | { readonly on: "network"; readonly up: boolean }
   | { readonly on: "probe" }
+  /** Learned by other means: the session is over, or another person's now. */
+  | { readonly on: "session_over" }
   | { readonly on: "retry_now" };
 
 export type Effect =
@@ -172,6 +174,11 @@ export function step(state: Connection, input: Input, random: Random): Step {
       return onNetwork(state, input.up, random);
     case "probe":
       return state.at === "live" ? [state, PROBE] : [state, []];
+    case "session_over":
+      return [
+        { at: "ended", reason: "session_ended" },
+        [...CANCEL_ALL, ...(isDialled(state) ? [{ do: "hang_up", code: CLOSE.normal } as const] : [])],
+      ];
     case "retry_now":
       return state.at === "waiting" ? dial(state, state.reason) : [state, []];
   }

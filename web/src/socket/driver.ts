@@ -36,6 +36,8 @@ export interface Driver {
   /** Sends when live; false means "not now", and the caller keeps what it has. */
   send(frame: ClientFrame): boolean;
   retryNow(): void;
+  /** The session is known to be over: no more attempts. */
+  end(): void;
   /** A hint from the browser: it says the network came or went. */
   networkHint(up: boolean): void;
   /** A hint that time may have stood still (the tab was hidden, the machine slept): ask the line whether it is there. */
@@ -153,6 +155,7 @@ export function createDriver(parts: DriverParts): Driver {
       return true;
     },
     retryNow: () => input({ on: "retry_now" }),
+    end: () => input({ on: "session_over" }),
     networkHint: (up) => input({ on: "network", up }),
     probe: () => input({ on: "probe" }),
   };

@@ -228,6 +228,28 @@ test("after kill -9 the client comes back by itself and sends what waited, once"
   await leave(ada, bob);
 });
 
+test("what waits to be sent outlives its page, and is sent once", async ({ browser }) => {
+  const ada = await arrive(browser, "Ada");
+  const bob = await arrive(browser, "Bob");
+  const path = await startDirect(ada, bob);
+  await row(bob.page, "Ada").click();
+  // A second window of ada's whose socket never opens.
+  const cut = await ada.context.newPage();
+  await cut.routeWebSocket(/\/api\/v1\/ws$/, (socket) => void socket.close({ code: 4503 }));
+  await cut.goto(path);
+  await expect(cut.getByText(/Reconnecting/).first()).toBeVisible();
+  // Without a line it still shows what it can read.
+  await expect(box(cut)).toBeVisible();
+  await say(cut, "kept on this device");
+  await expect(log(cut).getByText("Waiting to send")).toBeAttached();
+  await cut.close();
+  await ada.page.reload();
+  await expect(said(bob.page, "kept on this device")).toHaveCount(1);
+  await expect(log(ada.page).getByText("Waiting to send")).toHaveCount(0);
+  await expect(said(ada.page, "kept on this device")).toHaveCount(1);
+  await leave(ada, bob);
+});
+
 test("logging out ends the session in every window, and the next log-in finds everything", async ({
   browser,
 }) => {
