@@ -5,6 +5,7 @@
  *
  * Its frames are typed by the generated types, so it cannot drift from the protocol unnoticed.
  */
+
 import type { Fetch } from "../src/api/http.ts";
 import type { Random } from "../src/lib/clock.ts";
 import { uuidv7 } from "../src/lib/ids.ts";
@@ -21,6 +22,7 @@ import type {
   Message as WireMessage,
   Conversation as WireSummary,
 } from "../src/wire/frames.gen.ts";
+import { answerRest } from "./fake-rest.ts";
 
 export interface Answered {
   readonly status: number;
@@ -34,7 +36,7 @@ export interface Asked {
   readonly body: unknown;
 }
 
-interface Place {
+export interface Place {
   readonly id: string;
   readonly kind: "direct" | "group" | "room";
   readonly title?: string;
@@ -68,8 +70,6 @@ class Socket {
     else this.events.received(JSON.stringify(frames.length === 1 ? frames[0] : frames));
   }
 }
-
-const PAGE = 50;
 
 export class FakeServer {
   readonly users = new Map<string, User & { password: string }>();
@@ -306,13 +306,7 @@ export class FakeServer {
     ]);
   }
 
-  private append(
-    place: Place,
-    by: string,
-    event: EventData,
-    command_id = this.id(),
-    time?: number,
-  ): RawEvent {
+  append(place: Place, by: string, event: EventData, command_id = this.id(), time?: number): RawEvent {
     const sent = event.kind === "message_sent";
     const raw: RawEvent = {
       conversation_id: place.id,
@@ -334,13 +328,13 @@ export class FakeServer {
     return raw;
   }
 
-  private tell(userId: string, frames: readonly ServerFrame[]): void {
+  tell(userId: string, frames: readonly ServerFrame[]): void {
     for (const { user, socket } of this.browsers) {
       if (user?.id === userId && socket?.greeted === true) socket.deliver(frames);
     }
   }
 
-  private headNo(place: Place): number {
+  headNo(place: Place): number {
     return place.log.reduce((no, event) => Math.max(no, event.message_no ?? 0), 0);
   }
 
@@ -354,7 +348,7 @@ export class FakeServer {
     }
   }
 
-  private asMessage(event: RawEvent, reader: string | null): WireMessage | null {
+  asMessage(event: RawEvent, reader: string | null): WireMessage | null {
     if (event.kind !== "message_sent" || event.message_no === undefined) return null;
     const { conversation_id, message_no, seq, epoch, by, at, command_id } = event;
     const own = by === reader ? { command_id } : {};
@@ -403,7 +397,7 @@ export class FakeServer {
     } as WireSummary;
   }
 
-  private publicUser(id: string): User | undefined {
+  publicUser(id: string): User | undefined {
     const known = this.users.get(id);
     return known === undefined
       ? undefined
@@ -430,185 +424,6 @@ export class FakeServer {
   handle(browser: Browser, asked: Asked): Answered {
     this.browsers.add(browser);
     this.asked.push(`${asked.method} ${asked.path}`);
-    const url = new URL(asked.path, "http://fake");
-    const parts = url.pathname.split("/").filter((part) => part !== "");
-    const body = (asked.body ?? {}) as Record<string, unknown>;
-    if (parts[0] === "auth") return this.auth(browser, parts[1] ?? "", body);
-    if (parts[0] === "limits")
-      return { status: 200, body: { message_body_bytes: this.bodyBytesMax, password_min: 10 } };
-    const me = browser.user;
-    if (me === null) return problem(401, "unauthenticated");
-    const query = url.searchParams;
-    switch (parts[0]) {
-      case "me":
-        return { status: 200, body: me };
-      case "inbox":
-        return page(
-          [...this.places.values()]
-            .filter((place) => place.members.has(me.id))
-            .sort((a, b) => Date.parse(b.log.at(-1)?.at ?? "") - Date.parse(a.log.at(-1)?.at ?? ""))
-            .map((place) => this.summary(place, me.id)),
-        );
-      case "users": {
-        if (parts[1] !== undefined) {
-          const user = this.publicUser(parts[1]);
-          return user === undefined ? problem(404, "not_found") : { status: 200, body: user };
-        }
-        const wanted = (query.get("query") ?? "").toLowerCase();
-        const found = [...this.users.values()].filter((user) =>
-          `${user.username} ${user.display_name}`.toLowerCase().includes(wanted),
-        );
-        return page(found.map((user) => this.publicUser(user.id)));
-      }
-      case "rooms": {
-        const wanted = (query.get("query") ?? "").toLowerCase();
-        const rooms = [...this.places.values()].filter(
-          (place) =>
-            place.kind === "room" &&
-            place.visibility === "public" &&
-            (place.title ?? "").toLowerCase().includes(wanted),
-        );
-        return page(
-          rooms.map(({ id, kind, visibility, title, topic, members }) => ({
-            id,
-            kind,
-            visibility,
-            title,
-            topic,
-            member_count: members.size,
-          })),
-        );
-      }
-      case "conversations":
-        return parts[1] === undefined
-          ? this.create(me, body)
-          : this.inPlace(me, asked.method, parts[1], parts[2], query);
-      default:
-        return problem(404, "not_found");
-    }
+    return answerRest(this, browser, asked);
   }
-
-  private auth(browser: Browser, what: string, body: Record<string, unknown>): Answered {
-    const username = String(body.username ?? "");
-    const known = [...this.users.values()].find((user) => user.username === username);
-    if (what === "logout") {
-      this.cut(browser, 4401);
-      browser.user = null;
-      return { status: 204, body: null };
-    }
-    if (what === "register") {
-      if (known !== undefined) return problem(409, "conflict", { username: "taken" });
-      const user = this.addUser(username, String(body.display_name ?? username));
-      this.users.set(user.id, { ...user, password: String(body.password) });
-      browser.user = user;
-      return { status: 201, body: { user, token: "t" } };
-    }
-    if (known === undefined || known.password !== body.password) return problem(401, "unauthenticated");
-    browser.user = this.publicUser(known.id) ?? null;
-    return { status: 200, body: { user: browser.user, token: "t" } };
-  }
-
-  private create(me: User, body: Record<string, unknown>): Answered {
-    const kind = body.kind as Place["kind"];
-    const members = ((body.members as string[] | undefined) ?? []).flatMap((id) => this.publicUser(id) ?? []);
-    if (kind === "direct") {
-      const present = [...this.places.values()].find(
-        (place) =>
-          place.kind === "direct" &&
-          place.members.has(me.id) &&
-          members.every(({ id }) => place.members.has(id)),
-      );
-      if (present) return { status: 200, body: this.summary(present, me.id) };
-    }
-    const id = this.addPlace({
-      kind,
-      by: me,
-      members,
-      ...(body.title === undefined ? {} : { title: String(body.title) }),
-      ...(body.topic === undefined ? {} : { topic: String(body.topic) }),
-      ...(body.visibility === undefined ? {} : { visibility: body.visibility as Visibility }),
-    });
-    return { status: 201, body: this.summary(this.place(id), me.id) };
-  }
-
-  private inPlace(
-    me: User,
-    method: string,
-    id: string,
-    what: string | undefined,
-    query: URLSearchParams,
-  ): Answered {
-    const place = this.places.get(id);
-    const inside = place?.members.has(me.id) ?? false;
-    if (place === undefined || (!inside && place.visibility === "private")) return problem(404, "not_found");
-    if (what === undefined) return { status: 200, body: this.summary(place, me.id) };
-    if (what === "join" && method === "POST") {
-      if (!inside) {
-        place.members.set(me.id, { role: "member", joinedNo: this.headNo(place) });
-        this.tell(me.id, [{ t: "added", conversation: this.summary(place, me.id) }]);
-        this.append(place, me.id, { kind: "member_added", data: { user_id: me.id, role: "member" } });
-      }
-      return { status: 200, body: this.summary(place, me.id) };
-    }
-    if (!inside) return problem(403, "forbidden");
-    if (what === "leave") {
-      this.removeMember(id, me);
-      return { status: 204, body: null };
-    }
-    if (what === "members") {
-      return page(
-        [...place.members].map(([user, { role, joinedNo }]) => ({
-          user: this.publicUser(user),
-          role,
-          joined_at: place.log[0]?.at,
-          joined_no: joinedNo,
-        })),
-      );
-    }
-    if (what === "events") {
-      const from = Number(query.get("from_seq") ?? 1);
-      const limit = Number(query.get("limit") ?? PAGE);
-      const all = place.log.filter((event) => event.seq >= from);
-      return page(all.slice(0, limit), all.length > limit);
-    }
-    return this.history(place, me.id, query);
-  }
-
-  private history(place: Place, reader: string, query: URLSearchParams): Answered {
-    const limit = Number(query.get("limit") ?? PAGE);
-    const all = place.log.flatMap((event) => this.asMessage(event, reader) ?? []);
-    const number = (name: string) => (query.has(name) ? Number(query.get(name)) : null);
-    const after = number("after_no");
-    const around = number("around_no");
-    const before = number("before_no") ?? Number.POSITIVE_INFINITY;
-    if (after !== null) {
-      const later = all.filter((message) => message.message_no > after);
-      return page(later.slice(0, limit), later.length > limit);
-    }
-    if (around !== null) {
-      const from = Math.max(0, around - 1 - Math.floor(limit / 2));
-      return page(all.slice(from, from + limit));
-    }
-    const earlier = all.filter((message) => message.message_no < before);
-    return page(earlier.slice(-limit), earlier.length > limit);
-  }
-}
-
-function page(items: readonly unknown[], more = false): Answered {
-  return { status: 200, body: { items, next_cursor: more ? "more" : null } };
-}
-
-function problem(status: number, code: ErrorCode, fields?: Record<string, string>): Answered {
-  return {
-    status,
-    body: {
-      type: "about:blank",
-      title: code,
-      status,
-      code,
-      detail: code,
-      request_id: "r",
-      ...(fields ? { fields } : {}),
-    },
-  };
 }

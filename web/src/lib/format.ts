@@ -8,10 +8,21 @@ const longDay = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "nume
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "short" });
 const withYear = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "long", year: "numeric" });
 
+/** The local day that was asked about last, [from, to); neighbours in a list are nearly always of one day. */
+let known = { from: 0, to: 0, day: 0 };
+
 /** A day as one number that rises by one each midnight, local time. */
 export function dayNumber(at: number): number {
-  const date = new Date(at);
-  return Math.round(Date.UTC(date.getFullYear(), date.getMonth(), date.getDate()) / 86_400_000);
+  if (at < known.from || at >= known.to) {
+    const date = new Date(at);
+    const [year, month, day] = [date.getFullYear(), date.getMonth(), date.getDate()];
+    known = {
+      from: new Date(year, month, day).getTime(),
+      to: new Date(year, month, day + 1).getTime(),
+      day: Math.round(Date.UTC(year, month, day) / 86_400_000),
+    };
+  }
+  return known.day;
 }
 
 export const timeOfDay = (at: number): string => clockTime.format(at);
