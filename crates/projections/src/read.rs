@@ -227,27 +227,24 @@ impl Reader {
         if ids.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let keys: Vec<(ConversationId, UserId)> = ids.iter().map(|id| (*id, user)).collect();
-        let members: HashMap<ConversationId, MemberState> =
-            self.store.members(&keys).await?.into_iter().collect();
-        let relevant: Vec<ConversationId> = ids
-            .iter()
-            .filter(|id| {
-                members.contains_key(id)
-                    || unprojected
-                        .get(id)
-                        .is_some_and(|events| brings_in(user, events))
-            })
-            .copied()
-            .collect();
-        let mut folds: BTreeMap<ConversationId, Fold> = BTreeMap::new();
+        // Conversations before members, as in `fold`: what a projector commits in between is then applied twice, not left out.
         let mut stored: HashMap<ConversationId, ConversationRow> = self
             .store
-            .conversations(&relevant)
+            .conversations(&ids)
             .await?
             .into_iter()
             .map(|row| (row.id, row))
             .collect();
+        let keys: Vec<(ConversationId, UserId)> = ids.iter().map(|id| (*id, user)).collect();
+        let members: HashMap<ConversationId, MemberState> =
+            self.store.members(&keys).await?.into_iter().collect();
+        let relevant = ids.into_iter().filter(|id| {
+            members.contains_key(id)
+                || unprojected
+                    .get(id)
+                    .is_some_and(|events| brings_in(user, events))
+        });
+        let mut folds: BTreeMap<ConversationId, Fold> = BTreeMap::new();
         for id in relevant {
             let mut fold = Fold::new(stored.remove(&id), members.get(&id).copied(), Some(user));
             for (partition, entry) in unprojected.get(&id).into_iter().flatten() {
@@ -636,7 +633,7 @@ impl Reader {
         Ok(HistoryPage { items, has_more })
     }
 
-    /// Current members after `after`, ascending, at least `limit` of them if there are, and the seq they are current at.
+    /// Current members after `after`, ascending, and the seq they are current at: all of them, or at least `limit` if there are as many.
     async fn members_now(
         &self,
         conversation: ConversationId,
@@ -650,25 +647,20 @@ impl Reader {
             .into_iter()
             .next();
         let from = stored.as_ref().map_or(Seq::ZERO, |row| row.head_seq);
-        let tail = self.tail.of_conversation(conversation, from).await?;
-        // Ended memberships in the tail may empty that many places of the page.
-        let wanted = limit.saturating_add(tail.len());
         let mut members = Vec::new();
         let mut place = after;
-        if stored.is_some() {
-            loop {
-                let page = self
-                    .store
-                    .members_page(conversation, place, MEMBERS_PAGE.min(wanted))
-                    .await?;
-                let full = page.len() >= MEMBERS_PAGE.min(wanted);
-                place = page.last().map(|member| member.user).or(place);
-                members.extend(page);
-                if !full || members.len() >= wanted {
-                    break;
-                }
-            }
+        let mut exhausted = stored.is_none();
+        while !exhausted && members.len() < limit {
+            let page = self
+                .store
+                .members_page(conversation, place, MEMBERS_PAGE)
+                .await?;
+            exhausted = page.len() < MEMBERS_PAGE;
+            place = page.last().map(|member| member.user).or(place);
+            members.extend(page);
         }
+        // The tail after the members: what a projector committed in between is then applied twice, not left out.
+        let tail = self.tail.of_conversation(conversation, from).await?;
         let mut fold = Fold::new(stored, members, None);
         for entry in &tail {
             fold.apply(PartitionId::new(0), entry);
@@ -677,12 +669,14 @@ impl Reader {
             return Ok(None);
         };
         let as_of = row.head_seq;
-        let current = fold
-            .members
-            .into_values()
-            .filter(|member| member.is_current() && after.is_none_or(|after| member.user > after))
-            .collect();
-        Ok(Some((as_of, current)))
+        // Whom the tail brought in behind the last page belongs to a later page.
+        let within = |user: UserId| exhausted || place.is_some_and(|place| user <= place);
+        let current = fold.members.into_values().filter(|member| {
+            member.is_current()
+                && after.is_none_or(|after| member.user > after)
+                && within(member.user)
+        });
+        Ok(Some((as_of, current.collect())))
     }
 }
 
