@@ -104,10 +104,7 @@ cases! {
             a_cursor_more_than_a_thousand_events_behind_gets_a_resync,
             a_cursor_that_the_log_never_held_gets_a_reset,
         }
-        markers::{
-            marks_reach_the_other_side_and_clear_the_unread_count,
-            marking_unread_counts_from_there_until_it_is_read_again,
-        }
+        markers::{ marks_reach_the_other_side_and_clear_the_unread_count }
         reading::{
             history_is_paged_before_after_and_around,
             cursors_of_history_pages_lead_through_all_of_it,

@@ -61,6 +61,12 @@ impl Figures {
         u64::try_from(self.0.started.elapsed().as_micros()).expect("runs are short")
     }
 
+    /// Says how far the run is.
+    pub(crate) fn told(&self, what: &str) {
+        let seconds = self.0.started.elapsed().as_secs_f64();
+        println!("{seconds:6.1} s: {what}, {} acked", *self.0.acked.borrow());
+    }
+
     pub(crate) fn acked(&self, conversation: Uuid) {
         self.0.acked.send_modify(|acked| *acked += 1);
         let mut takeover = self.0.takeover.lock().expect("nobody panicked");

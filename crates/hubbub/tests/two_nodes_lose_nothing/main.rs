@@ -67,7 +67,9 @@ async fn two_nodes_lose_nothing() {
     let traffic = Traffic::connect(&company, &figures, &plan).await;
 
     // Part one: everybody talks, sends things twice and moves between the nodes.
+    figures.told("everybody is connected");
     traffic.run(&plan, &Plan::before_the_kill()).await;
+    figures.told("part one is over");
     cluster.wait_until_shared(SHARE_PERCENT_MIN).await;
     let judge = Judge::new(&cluster, &company);
     judge.histories_are_equal("before the kill").await;
@@ -82,12 +84,16 @@ async fn two_nodes_lose_nothing() {
             .await;
         cluster.nodes[VICTIM].kill();
         figures.killed(&orphaned);
+        figures.told("a node was killed");
     };
     let part_two = Plan::around_the_kill();
+    figures.told("part two begins");
     tokio::join!(kill, traffic.run(&plan, &part_two));
+    figures.told("part two is over");
 
     // The survivor alone has everything, and so has everybody who listened.
     traffic.everything_is_delivered().await;
+    figures.told("everything is delivered");
     cluster.nodes[VICTIM].restart().await;
     let (commands, subscriptions, sockets) = traffic.end().await;
     figures.print(&commands);

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use hubbub_client::{Client, Events, FrameTap, Notice};
 use hubbub_wire::client::RawEvent;
+use hubbub_wire::error::ErrorClass;
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -142,6 +143,9 @@ impl Told {
                 Notice::Reset { .. } | Notice::Removed { .. } => {
                     panic!("nothing was lost and nobody left: {notice:?}")
                 }
+                // The answer to a repetition whose first attempt had been acked already.
+                Notice::Refused(error)
+                    if matches!(error.code.class(), ErrorClass::Later | ErrorClass::Open) => {}
                 Notice::Refused(error) => panic!("nothing was wrong: {error:?}"),
                 _other => {}
             }

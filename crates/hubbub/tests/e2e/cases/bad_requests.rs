@@ -64,10 +64,15 @@ pub(crate) async fn bad_paths_queries_and_bodies_get_the_documented_answer(world
     let chat = ada.direct(&ben).await;
     let messages = format!("/conversations/{chat}/messages");
     let members = format!("/conversations/{chat}/members");
+    let group = ada.group("Choir", &[&ben]).await;
+    let own_members = format!("/conversations/{group}/members");
     let stranger = json!({"user_id": fresh_uuid()}).to_string();
     let writes = [
         (members.as_str(), stranger.as_str(), "403 forbidden"),
-        (&members, r#"{"user_id":"me"}"#, "400 invalid"),
+        // Who may not do it is told so whatever the body says; who may is told about the body.
+        (&members, r#"{"user_id":"me"}"#, "403 forbidden"),
+        (&own_members, r#"{"user_id":"me"}"#, "400 invalid"),
+        (&own_members, stranger.as_str(), "422 invalid"),
         ("/conversations", r#"{"kind":"cluster"}"#, "400 invalid"),
         ("/conversations", r#"{"kind":"direct"}"#, "422 invalid"),
         (

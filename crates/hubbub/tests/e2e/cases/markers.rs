@@ -47,30 +47,3 @@ pub(crate) async fn marks_reach_the_other_side_and_clear_the_unread_count(world:
     assert_eq!(ben.unread(chat).await, 1, "the marker did not run ahead");
     assert_eq!(ada.unread(chat).await, 0);
 }
-
-pub(crate) async fn marking_unread_counts_from_there_until_it_is_read_again(world: &World) {
-    let ada = Person::register(world, "ada", 0).await;
-    let ben = Person::register(world, "ben", 1).await;
-    let chat = ada.direct(&ben).await;
-    for n in 1..=6 {
-        ada.say(chat, &format!("{n}")).await;
-    }
-    ben.say(chat, "mine, number seven").await;
-    assert_eq!(ben.unread(chat).await, 0);
-    ben.rest
-        .mark_unread(chat, 4)
-        .await
-        .expect("marking unread works");
-    for rest in ben.rests() {
-        let entry = rest.conversation(chat).await.expect("it can be read");
-        assert_eq!(
-            (entry.read_no, entry.unread),
-            (3, 3),
-            "4, 5 and 6; not the own one"
-        );
-    }
-    ben.rest.marker(chat, 5).await.expect("marking works");
-    assert_eq!(ben.unread(chat).await, 1);
-    ben.rest.marker(chat, 7).await.expect("marking works");
-    assert_eq!(ben.unread(chat).await, 0);
-}
