@@ -7,7 +7,7 @@ mod files;
 mod node;
 mod program;
 
-pub(crate) use cost::{Cost, resident_bytes};
+pub(crate) use cost::{Charged, Cost, child_named, resident_bytes};
 pub(crate) use files::raise_open_files;
 pub(crate) use node::{FloorServer, Node, NodeSettings};
 pub(crate) use program::{hubbub, is_release, nats_server, revision, target_directory};

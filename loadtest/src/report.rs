@@ -14,6 +14,8 @@ use serde_json::{Map, Value, json};
 
 pub(crate) use latency::Latency;
 
+use crate::parts::Cost;
+
 /// One result: what was done to what, and the figures.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
@@ -54,6 +56,21 @@ impl Row {
     pub(crate) fn latency(self, latency: &Latency) -> Self {
         self.figure("p50_ms", latency.quantile_ms(0.5))
             .figure("p99_ms", latency.quantile_ms(0.99))
+    }
+
+    /// Processor time per unit of work, in microseconds, under these names: server, `PostgreSQL`, NATS, these together, clients.
+    #[must_use]
+    pub(crate) fn costs(self, names: &[&'static str; 5], cost: Cost, units: u64) -> Self {
+        let spent = [
+            cost.server,
+            cost.postgres,
+            cost.nats,
+            cost.of_system(),
+            cost.clients,
+        ];
+        names.iter().zip(spent).fold(self, |row, (name, spent)| {
+            row.figure(name, per(spent.as_secs_f64() * 1e6, count(units)))
+        })
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<f64> {

@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 
 use super::Plan;
 use super::phases::Phases;
-use super::stage::Target;
 use crate::load::{Heard, Ids, Order, Seat, Socket, heard};
+use crate::parts::Charged;
 use crate::report::{Latency, Row, count, per};
 
 /// Text of a message: 100 characters, the seed assumption of the architecture.
@@ -23,6 +23,15 @@ pub(super) const COMPARED: [(&str, &str); 4] = [
     ("cpu_us_per_message", "cpu_of_floor"),
 ];
 
+/// Names of what one message costs: server, PostgreSQL, NATS, these together, and the clients.
+const COSTS: [&str; 5] = [
+    "server_us_per_message",
+    "postgres_us_per_message",
+    "nats_us_per_message",
+    "cpu_us_per_message",
+    "clients_us_per_message",
+];
+
 /// What a run of this scenario gives.
 pub(super) struct Measured {
     pub(super) row: Row,
@@ -33,7 +42,7 @@ pub(super) struct Measured {
 /// Loads a target with these couples.
 pub(super) async fn measure(
     plan: &Plan,
-    target: Target,
+    charged: Charged,
     name: &'static str,
     couples: &[(Seat, Seat)],
 ) -> anyhow::Result<Measured> {
@@ -61,7 +70,7 @@ pub(super) async fn measure(
         let phases = Arc::clone(&phases);
         loops.spawn(async move { couple.run(&phases).await.map(|result| (number, result)) });
     }
-    let measured = phases.run(plan, target).await?;
+    let measured = phases.run(plan, charged).await?;
 
     let mut acknowledged = vec![0; couples.len()];
     let mut latency = Latency::new()?;
@@ -76,8 +85,6 @@ pub(super) async fn measure(
         messages > 0,
         "no message was delivered in the measured time"
     );
-    let each = |spent: std::time::Duration| per(spent.as_secs_f64() * 1e6, count(messages));
-    let cost = measured.cost;
     let row = Row::new("dm", name)
         .with("pairs", u64::try_from(couples.len())?)
         .figure(
@@ -85,9 +92,7 @@ pub(super) async fn measure(
             per(count(messages), measured.took.as_secs_f64()),
         )
         .latency(&latency)
-        .figure("server_us_per_message", each(cost.server))
-        .figure("postgres_us_per_message", each(cost.postgres))
-        .figure("cpu_us_per_message", each(cost.server + cost.postgres));
+        .costs(&COSTS, measured.cost, messages);
     Ok(Measured { row, acknowledged })
 }
 

@@ -6,9 +6,8 @@ use anyhow::Context as _;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::task::JoinSet;
 
-use super::stage::Target;
 use crate::load::{Seat, Socket};
-use crate::parts::resident_bytes;
+use crate::parts::{Charged, resident_bytes};
 use crate::report::{Row, count, per};
 
 /// Sockets that are opened at a time: a server greets each with a few reads.
@@ -23,7 +22,7 @@ pub(super) const COMPARED: [(&str, &str); 1] = [("bytes_per_socket", "memory_of_
 
 /// Opens every socket at a target that was just started, and compares its memory before and after.
 pub(super) async fn measure(
-    target: Target,
+    charged: Charged,
     name: &'static str,
     seats: &[Seat],
 ) -> anyhow::Result<Row> {
@@ -31,7 +30,7 @@ pub(super) async fn measure(
     // The first socket pays for what all share: code, pools, caches.
     let first = seats.first().context("at least one socket")?;
     let warm = Socket::open(first).await?;
-    let before = settled(target).await?;
+    let before = settled(charged).await?;
     let sockets: Vec<Socket> = stream::iter(seats)
         .map(Socket::open)
         .buffer_unordered(OPENED_AT_ONCE)
@@ -48,7 +47,7 @@ pub(super) async fn measure(
             anyhow::Ok(())
         });
     }
-    let after = settled(target).await?;
+    let after = settled(charged).await?;
     if let Some(ended) = open.try_join_next() {
         ended?.context("an idle socket was closed")?;
     }
@@ -62,11 +61,11 @@ pub(super) async fn measure(
 }
 
 /// The resident memory once it has stopped growing.
-async fn settled(target: Target) -> anyhow::Result<u64> {
-    let mut last = resident_bytes(target.server)?;
+async fn settled(charged: Charged) -> anyhow::Result<u64> {
+    let mut last = resident_bytes(charged.server)?;
     for _ in 0..LOOKS_MAX {
         tokio::time::sleep(LOOK_INTERVAL).await;
-        let now = resident_bytes(target.server)?;
+        let now = resident_bytes(charged.server)?;
         // A page or two is noise.
         if now.abs_diff(last) < 65_536 {
             return Ok(now);

@@ -4,8 +4,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Plan;
-use super::stage::Target;
-use crate::parts::Cost;
+use crate::parts::{Charged, Cost};
 
 const WARM_UP: u8 = 0;
 const MEASURED: u8 = 1;
@@ -32,10 +31,10 @@ impl Phases {
     }
 
     /// Lets the load run for the planned times. The tasks stop by themselves when this returns.
-    pub(super) async fn run(&self, plan: &Plan, target: Target) -> anyhow::Result<Measured> {
+    pub(super) async fn run(&self, plan: &Plan, charged: Charged) -> anyhow::Result<Measured> {
         self.0.store(WARM_UP, Ordering::Relaxed);
         tokio::time::sleep(plan.warm_up).await;
-        let before = target.cost()?;
+        let before = Cost::now(charged)?;
         let begun = Instant::now();
         self.0.store(MEASURED, Ordering::Relaxed);
         tokio::time::sleep(plan.seconds).await;
@@ -43,7 +42,7 @@ impl Phases {
         let took = begun.elapsed();
         Ok(Measured {
             took,
-            cost: target.cost()?.since(before),
+            cost: Cost::now(charged)?.since(before),
         })
     }
 }

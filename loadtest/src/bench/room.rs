@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 
 use super::Plan;
 use super::phases::Phases;
-use super::stage::Target;
 use crate::load::{Heard, Ids, Order, Seat, Socket, heard, seqs};
+use crate::parts::Charged;
 use crate::report::{Latency, Row, count, per};
 
 /// Members that send.
@@ -35,6 +35,15 @@ pub(super) const COMPARED: [(&str, &str); 4] = [
     ("cpu_us_per_delivery", "cpu_of_floor"),
 ];
 
+/// Names of what one delivery costs: server, PostgreSQL, NATS, these together, and the clients.
+const COSTS: [&str; 5] = [
+    "server_us_per_delivery",
+    "postgres_us_per_delivery",
+    "nats_us_per_delivery",
+    "cpu_us_per_delivery",
+    "clients_us_per_delivery",
+];
+
 /// What a run of this scenario gives.
 pub(super) struct Measured {
     pub(super) row: Row,
@@ -45,7 +54,7 @@ pub(super) struct Measured {
 /// Loads a target with one room of these members; the first four send.
 pub(super) async fn measure(
     plan: &Plan,
-    target: Target,
+    charged: Charged,
     name: &'static str,
     seats: &[Seat],
 ) -> anyhow::Result<Measured> {
@@ -66,7 +75,7 @@ pub(super) async fn measure(
             members.spawn(receive(socket, flight));
         }
     }
-    let measured = flight.phases.run(plan, target).await?;
+    let measured = flight.phases.run(plan, charged).await?;
     flight.settle(&mut members).await?;
 
     let deliveries = flight.deliveries.load(Ordering::Relaxed);
@@ -75,9 +84,7 @@ pub(super) async fn measure(
         messages > 0,
         "no message reached everybody in the measured time"
     );
-    let each = |spent: Duration| per(spent.as_secs_f64() * 1e6, count(deliveries));
     let seconds = measured.took.as_secs_f64();
-    let cost = measured.cost;
     let latency = flight
         .latency
         .lock()
@@ -88,9 +95,7 @@ pub(super) async fn measure(
         .figure("deliveries_per_s", per(count(deliveries), seconds))
         .figure("messages_per_s", per(count(messages), seconds))
         .latency(&latency)
-        .figure("server_us_per_delivery", each(cost.server))
-        .figure("postgres_us_per_delivery", each(cost.postgres))
-        .figure("cpu_us_per_delivery", each(cost.server + cost.postgres));
+        .costs(&COSTS, measured.cost, deliveries);
     Ok(Measured {
         row,
         acknowledged: flight.acknowledged.load(Ordering::Relaxed),

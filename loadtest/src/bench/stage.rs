@@ -9,24 +9,10 @@ use uuid::Uuid;
 use super::Plan;
 use crate::floor;
 use crate::load::{Ids, People, Person, Seat};
-use crate::parts::{self, Cost, FloorServer, Node, NodeSettings};
+use crate::parts::{self, Charged, FloorServer, Node, NodeSettings};
 
 /// Sockets of one person in `idle`: registering is slow by design.
 const SOCKETS_PER_PERSON: usize = 20;
-
-/// The processes that a scenario is charged for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Target {
-    pub(crate) server: u32,
-    postmaster: u32,
-}
-
-impl Target {
-    /// What they have spent until now.
-    pub(crate) fn cost(self) -> anyhow::Result<Cost> {
-        Cost::now(self.server, self.postmaster)
-    }
-}
 
 /// Everything that was started.
 pub(crate) struct Stage<'a> {
@@ -75,22 +61,22 @@ impl<'a> Stage<'a> {
     pub(crate) async fn floor_couples(
         &mut self,
         pairs: usize,
-    ) -> anyhow::Result<(Target, Vec<(Seat, Seat)>)> {
-        let (target, url) = self.floor().await?;
+    ) -> anyhow::Result<(Charged, Vec<(Seat, Seat)>)> {
+        let (charged, url) = self.floor().await?;
         let mut couples = Vec::with_capacity(pairs);
         for _ in 0..pairs {
             let seat = Seat::at_floor(&url, self.ids.next());
             couples.push((seat.clone(), seat));
         }
-        Ok((target, couples))
+        Ok((charged, couples))
     }
 
     /// Couples at a node, and who sends in which conversation. New conversations each time, so that counts begin at zero.
     pub(crate) async fn node_couples(
         &mut self,
         pairs: usize,
-    ) -> anyhow::Result<(Target, Vec<(Seat, Seat)>, Vec<(Person, Uuid)>)> {
-        let (target, url, people) = self.node().await?;
+    ) -> anyhow::Result<(Charged, Vec<(Seat, Seat)>, Vec<(Person, Uuid)>)> {
+        let (charged, url, people) = self.node().await?;
         let made = people.couples(pairs).await?;
         let seats = |(one, other, conversation): &(Person, Person, Uuid)| {
             (
@@ -103,57 +89,57 @@ impl<'a> Stage<'a> {
             .into_iter()
             .map(|(one, _, conversation)| (one, conversation))
             .collect();
-        Ok((target, couples, senders))
+        Ok((charged, couples, senders))
     }
 
     /// A room at the floor.
     pub(crate) async fn floor_room(
         &mut self,
         members: usize,
-    ) -> anyhow::Result<(Target, Vec<Seat>)> {
-        let (target, url) = self.floor().await?;
+    ) -> anyhow::Result<(Charged, Vec<Seat>)> {
+        let (charged, url) = self.floor().await?;
         let seat = Seat::at_floor(&url, self.ids.next());
-        Ok((target, vec![seat; members]))
+        Ok((charged, vec![seat; members]))
     }
 
     /// A room at a node, and its owner.
     pub(crate) async fn node_room(
         &mut self,
         members: usize,
-    ) -> anyhow::Result<(Target, Vec<Seat>, Person)> {
-        let (target, url, people) = self.node().await?;
+    ) -> anyhow::Result<(Charged, Vec<Seat>, Person)> {
+        let (charged, url, people) = self.node().await?;
         let (persons, room) = people.room(members).await?;
         let seats = persons
             .iter()
             .map(|person| Seat::at_node(&url, &person.token, room))
             .collect();
         let owner = persons.into_iter().next().context("a room has an owner")?;
-        Ok((target, seats, owner))
+        Ok((charged, seats, owner))
     }
 
     /// Sockets at a floor that was just started, two to a room.
     pub(crate) async fn fresh_floor_seats(
         &mut self,
         sockets: usize,
-    ) -> anyhow::Result<(Target, Vec<Seat>)> {
+    ) -> anyhow::Result<(Charged, Vec<Seat>)> {
         self.floor().await?;
         if let Some(floor) = &mut self.floor {
             floor.server = FloorServer::start(&floor.database_url).await?;
         }
-        let (target, couples) = self.floor_couples(sockets.div_ceil(2)).await?;
+        let (charged, couples) = self.floor_couples(sockets.div_ceil(2)).await?;
         let seats = couples
             .into_iter()
             .flat_map(|(one, other)| [one, other])
             .take(sockets)
             .collect();
-        Ok((target, seats))
+        Ok((charged, seats))
     }
 
     /// Sockets at a node that was just started, several to a person.
     pub(crate) async fn fresh_node_seats(
         &mut self,
         sockets: usize,
-    ) -> anyhow::Result<(Target, Vec<Seat>)> {
+    ) -> anyhow::Result<(Charged, Vec<Seat>)> {
         let (_, _, people) = self.node().await?;
         let persons = people
             .first(sockets.div_ceil(SOCKETS_PER_PERSON))
@@ -166,10 +152,10 @@ impl<'a> Stage<'a> {
         {
             node.stop();
         }
-        let (target, url, _) = self.node().await?;
+        let (charged, url, _) = self.node().await?;
         let seats = persons.iter().cycle().take(sockets);
         Ok((
-            target,
+            charged,
             seats
                 .map(|person| Seat::at_node(&url, &person.token, Uuid::nil()))
                 .collect(),
@@ -185,7 +171,7 @@ impl<'a> Stage<'a> {
         cluster.people.check_stored(expected).await
     }
 
-    async fn floor(&mut self) -> anyhow::Result<(Target, String)> {
+    async fn floor(&mut self) -> anyhow::Result<(Charged, String)> {
         let floor = if let Some(floor) = self.floor.take() {
             floor
         } else {
@@ -197,10 +183,10 @@ impl<'a> Stage<'a> {
         };
         let floor = self.floor.insert(floor);
         let (pid, url) = (floor.server.pid(), floor.server.url.clone());
-        Ok((self.target(pid)?, url))
+        Ok((self.charged(pid)?, url))
     }
 
-    async fn node(&mut self) -> anyhow::Result<(Target, String, &mut People)> {
+    async fn node(&mut self) -> anyhow::Result<(Charged, String, &mut People)> {
         let mut cluster = match self.cluster.take() {
             Some(cluster) => cluster,
             None => self.new_cluster().await?,
@@ -215,8 +201,8 @@ impl<'a> Stage<'a> {
             .as_ref()
             .map(|node| (node.pid(), node.url.clone()))
             .context("it was started")?;
-        let target = self.target(pid)?;
-        Ok((target, url, &mut self.cluster.insert(cluster).people))
+        let charged = self.charged(pid)?;
+        Ok((charged, url, &mut self.cluster.insert(cluster).people))
     }
 
     async fn new_cluster(&self) -> anyhow::Result<Cluster> {
@@ -231,10 +217,19 @@ impl<'a> Stage<'a> {
         })
     }
 
-    fn target(&self, server: u32) -> anyhow::Result<Target> {
-        Ok(Target {
+    fn charged(&self, server: u32) -> anyhow::Result<Charged> {
+        let is_node = self
+            .floor
+            .as_ref()
+            .is_none_or(|floor| floor.server.pid() != server);
+        Ok(Charged {
             server,
             postmaster: self.postgres.pid().context("PostgreSQL runs")?,
+            nats: if is_node {
+                parts::child_named("nats-server")
+            } else {
+                None
+            },
         })
     }
 }

@@ -8,19 +8,37 @@ use anyhow::{Context as _, bail};
 /// Length of the kernel's tick in `/proc/<pid>/stat`: `USER_HZ` is 100 on every architecture that Linux is built for today.
 const TICK: Duration = Duration::from_millis(10);
 
+/// The processes that a scenario is charged for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Charged {
+    pub(crate) server: u32,
+    pub(crate) postmaster: u32,
+    /// The floor has none.
+    pub(crate) nats: Option<u32>,
+}
+
 /// Processor time spent so far, in user and kernel mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cost {
     pub(crate) server: Duration,
+    /// With its backends.
     pub(crate) postgres: Duration,
+    pub(crate) nats: Duration,
+    /// This process: the load takes its share of the cores, too.
+    pub(crate) clients: Duration,
 }
 
 impl Cost {
-    /// What the server's process and `PostgreSQL` with its backends have spent until now.
-    pub(crate) fn now(server: u32, postmaster: u32) -> anyhow::Result<Self> {
+    /// What was spent until now.
+    pub(crate) fn now(charged: Charged) -> anyhow::Result<Self> {
+        let nats = charged
+            .nats
+            .map_or(Ok(Duration::ZERO), |pid| anyhow::Ok(stat(pid)?.own))?;
         Ok(Self {
-            server: stat(server)?.own,
-            postgres: with_children(postmaster)?,
+            server: stat(charged.server)?.own,
+            postgres: with_children(charged.postmaster)?,
+            nats,
+            clients: stat(std::process::id())?.own,
         })
     }
 
@@ -29,8 +47,29 @@ impl Cost {
         Self {
             server: self.server.saturating_sub(earlier.server),
             postgres: self.postgres.saturating_sub(earlier.postgres),
+            nats: self.nats.saturating_sub(earlier.nats),
+            clients: self.clients.saturating_sub(earlier.clients),
         }
     }
+
+    /// Everything but the load itself.
+    pub(crate) fn of_system(self) -> Duration {
+        self.server + self.postgres + self.nats
+    }
+}
+
+/// The child of this process with that program name.
+pub(crate) fn child_named(name: &str) -> Option<u32> {
+    let own = std::process::id();
+    let is_it = |pid: &u32| {
+        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+        comm.is_ok_and(|comm| comm.trim_end() == name)
+            && stat(*pid).is_ok_and(|stat| stat.parent == own)
+    };
+    let entries = std::fs::read_dir("/proc").ok()?;
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .find(is_it)
 }
 
 /// Resident memory of a process in bytes.
