@@ -17,14 +17,17 @@
     clippy::as_conversions
 )]
 
+pub mod lease;
 pub mod node;
 pub mod ownership;
 pub mod placement;
 pub mod port;
+mod pulse;
 pub mod router;
 pub mod server;
 pub mod view;
 
+pub use lease::Lease;
 pub use node::{ClusterNode, Fate, NodeOptions};
 pub use port::{CommandRouter, HostEvent, LocalConversations, PartitionSignal, SubmitError};
 pub use router::Router;

@@ -8,12 +8,14 @@ use hubbub_bus::{Bus, BusStatus};
 use hubbub_domain::ids::Incarnation;
 use hubbub_domain::position::{Epoch, PartitionCount, PartitionId};
 use hubbub_event_log::{Acquired, Claim, NodeRegistration, NodeState, Ownership, StoreError};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::lease::Lease;
 use crate::ownership::{Action, Observation, OwnershipCore, OwnershipSettings};
 use crate::port::{HostEvent, LocalConversations, PartitionSignal};
+use crate::pulse::{Pulse, beat};
 use crate::view::OwnersView;
 
 /// Claims in one acquire transaction at most: keeps the fence rows of a large cluster locked for a moment only.
@@ -52,7 +54,11 @@ pub struct ClusterNode {
     host: Arc<dyn LocalConversations>,
     bus: Arc<dyn Bus>,
     view: Arc<OwnersView>,
+    lease: Arc<Lease>,
     core: OwnershipCore,
+    state: watch::Sender<NodeState>,
+    /// The heartbeats as far as they were looked at.
+    pulse: Pulse,
     serving: BTreeMap<PartitionId, Epoch>,
     /// Partitions whose last append is open, with the epoch it was made under: acquired anew before anything else.
     in_doubt: BTreeMap<PartitionId, Epoch>,
@@ -69,6 +75,7 @@ impl ClusterNode {
         host: Arc<dyn LocalConversations>,
         bus: Arc<dyn Bus>,
         view: Arc<OwnersView>,
+        lease: Arc<Lease>,
     ) -> Result<Self, StoreError> {
         store.register(&options.registration).await?;
         let partitions: PartitionCount = view.partitions();
@@ -83,7 +90,10 @@ impl ClusterNode {
             host,
             bus,
             view,
+            lease,
+            state: watch::Sender::new(core.state()),
             core,
+            pulse: Pulse::default(),
             serving: BTreeMap::new(),
             in_doubt: BTreeMap::new(),
         })
@@ -95,30 +105,46 @@ impl ClusterNode {
         mut events: mpsc::Receiver<HostEvent>,
         cancel: CancellationToken,
     ) -> Fate {
-        let mut ticks = interval(self.options.heartbeat);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let started = Instant::now();
+        let (pulse, mut pulses) = watch::channel(Pulse::default());
+        let ends = CancellationToken::new();
+        let _ended_with_this = ends.clone().drop_guard();
+        let heartbeats = beat(
+            self.me(),
+            Arc::clone(&self.store),
+            Arc::clone(&self.bus),
+            self.options.heartbeat,
+            self.state.subscribe(),
+            pulse,
+            ends,
+        );
+        tokio::spawn(heartbeats);
         loop {
             tokio::select! {
-                biased;
                 () = cancel.cancelled() => {
                     self.hand_over_everything().await;
                     return Fate::Stopped;
                 }
-                event = events.recv() => match event {
-                    Some(event) => {
-                        if self.host_event(event).await {
-                            return Fate::Broken;
-                        }
+                event = events.recv() => {
+                    let Some(event) = event else { return Fate::Stopped };
+                    // A lost lane signals for each of its partitions: all of them are settled together.
+                    let mut broken = self.host_event(event).await;
+                    while let Ok(event) = events.try_recv() {
+                        broken |= self.host_event(event).await;
                     }
-                    None => return Fate::Stopped,
-                },
-                _ = ticks.tick() => {
-                    let now_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-                    if !self.beat(now_ms).await {
+                    if broken {
+                        return Fate::Broken;
+                    }
+                    self.resolve_doubt().await;
+                }
+                changed = pulses.changed() => {
+                    let pulse = *pulses.borrow_and_update();
+                    if pulse.dead || changed.is_err() {
                         self.stop_all().await;
                         return Fate::DeclaredDead;
                     }
+                    let now_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    self.on_pulse(pulse, now_ms).await;
                 }
             }
         }
@@ -128,38 +154,56 @@ impl ClusterNode {
         self.options.registration.incarnation
     }
 
-    /// One heartbeat and what follows from it; `false` when declared dead.
-    async fn beat(&mut self, now_ms: u64) -> bool {
-        let nats_ok = *self.bus.status().borrow() == BusStatus::Up;
-        let state = match (self.core.state(), nats_ok) {
-            (NodeState::Active, false) => NodeState::Blind,
-            (state, _) => state,
-        };
-        match self.store.heartbeat(self.me(), state, nats_ok).await {
-            Ok(true) => {}
-            Ok(false) => return false,
-            Err(error) => {
-                tracing::warn!(%error, "write heartbeat");
-                self.core.heartbeat_failed();
-                return true;
-            }
+    /// What follows from the heartbeats since the last time.
+    async fn on_pulse(&mut self, pulse: Pulse, now_ms: u64) {
+        let (failed, succeeded) = (
+            pulse.failures > self.pulse.failures,
+            pulse.beats > self.pulse.beats,
+        );
+        self.pulse = pulse;
+        if failed {
+            self.core.heartbeat_failed();
         }
-        self.resolve_doubt().await;
+        if !succeeded {
+            return;
+        }
+        let seen_at = Instant::now();
         let seen = match self.look(now_ms).await {
             Ok(seen) => seen,
             Err(error) => {
                 tracing::warn!(%error, "read ownership");
                 self.core.heartbeat_failed();
-                return true;
+                return;
             }
         };
         for row in &seen.partitions {
             self.view.learn(row.partition, row.epoch, row.owner);
         }
-        for action in self.core.step(&seen, &self.serving) {
+        let (abandon, others): (Vec<Action>, Vec<Action>) = self
+            .core
+            .step(&seen, &self.serving)
+            .into_iter()
+            .partition(|action| matches!(action, Action::Abandon(_)));
+        for action in abandon {
             self.act(action).await;
         }
-        true
+        // What is served here now is what the rows said at `seen_at`.
+        self.lease.renew(seen_at);
+        self.reclaim(&seen);
+        self.resolve_doubt().await;
+        for action in others {
+            self.act(action).await;
+        }
+    }
+
+    /// Rows that name this node although it does not serve them: an acquire whose answer was lost, a release that failed. Nobody else may
+    /// take them from a live node, so they are taken again under a newer epoch.
+    fn reclaim(&mut self, seen: &Observation) {
+        let me = self.me();
+        let mine = seen.partitions.iter().filter(|row| row.owner == Some(me));
+        for row in mine.filter(|row| !self.serving.contains_key(&row.partition)) {
+            self.in_doubt.insert(row.partition, row.epoch);
+        }
     }
 
     async fn look(&self, now_ms: u64) -> Result<Observation, StoreError> {
@@ -175,15 +219,7 @@ impl ClusterNode {
     async fn act(&mut self, action: Action) {
         match action {
             Action::BecomeActive => {
-                let nats_ok = *self.bus.status().borrow() == BusStatus::Up;
-                // The next beat says it again if this one is lost.
-                if let Err(error) = self
-                    .store
-                    .heartbeat(self.me(), NodeState::Active, nats_ok)
-                    .await
-                {
-                    tracing::warn!(%error, "announce active state");
-                }
+                self.state.send_replace(NodeState::Active);
                 tracing::info!(incarnation = %self.me(), "node is active");
             }
             Action::Abandon(partitions) => {
@@ -280,7 +316,6 @@ impl ClusterNode {
             PartitionSignal::InDoubt => {
                 self.serving.remove(&event.partition);
                 self.in_doubt.insert(event.partition, event.epoch);
-                self.resolve_doubt().await;
                 false
             }
             PartitionSignal::Broken => {
@@ -309,7 +344,8 @@ impl ClusterNode {
             match self.store.acquire(me, part, "in_doubt").await {
                 Ok(acquired) => {
                     for claim in part {
-                        // What was not granted belongs to someone else by now.
+                        // What was not granted belongs to someone else by now, or to this node under an epoch that the next look
+                        // at the rows shows.
                         self.in_doubt.remove(&claim.partition);
                     }
                     tracing::info!(count = acquired.len(), "resolved partitions in doubt");
@@ -330,6 +366,7 @@ impl ClusterNode {
 
     async fn hand_over_everything(&mut self) {
         self.core.begin_draining();
+        self.state.send_replace(NodeState::Draining);
         let nats_ok = *self.bus.status().borrow() == BusStatus::Up;
         if let Err(error) = self
             .store

@@ -14,7 +14,9 @@ use hubbub_telemetry::TraceContext;
 use hubbub_wire::bus::{Accepted, CommandRequest, MarkRequest, OwnerReply, OwnerRequest};
 use tokio::time::{Instant, timeout};
 
+use crate::lease::Lease;
 use crate::port::{CommandRouter, LocalConversations, SubmitError};
+use crate::server::answer_locally;
 use crate::view::OwnersView;
 
 /// An attempt at another node waits at most this long before it counts as open and is repeated. Longer than the slowest append that
@@ -31,6 +33,7 @@ pub struct Router {
     view: Arc<OwnersView>,
     local: Arc<dyn LocalConversations>,
     bus: Arc<dyn Bus>,
+    lease: Arc<Lease>,
 }
 
 impl Router {
@@ -40,12 +43,14 @@ impl Router {
         view: Arc<OwnersView>,
         local: Arc<dyn LocalConversations>,
         bus: Arc<dyn Bus>,
+        lease: Arc<Lease>,
     ) -> Self {
         Self {
             me,
             view,
             local,
             bus,
+            lease,
         }
     }
 
@@ -129,7 +134,8 @@ impl Router {
         trace: Option<TraceContext>,
     ) -> Attempt {
         if owner == self.me {
-            return match timeout(patience, self.local.handle(request, trace)).await {
+            let answer = answer_locally(&*self.local, &self.lease, request, trace);
+            return match timeout(patience, answer).await {
                 Ok(reply) => Attempt::Answered(reply),
                 Err(_elapsed) => Attempt::Open,
             };

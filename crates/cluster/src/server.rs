@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use hubbub_bus::{Bus, Delivery, Subject, SubjectPattern, SubscribeError};
 use hubbub_domain::ids::Incarnation;
-use hubbub_wire::bus::{CommandRequest, HeadBroadcast, OwnerReply};
+use hubbub_telemetry::TraceContext;
+use hubbub_wire::bus::{CommandRequest, HeadBroadcast, How, OwnerReply};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::lease::Lease;
 use crate::port::LocalConversations;
 use crate::view::OwnersView;
 
@@ -22,6 +24,9 @@ const HEAD_QUEUE: usize = 256;
 /// What a sender is told to wait when this node is full.
 const BUSY_RETRY_AFTER_MS: u32 = 250;
 
+/// What a sender is told to wait when this node has not seen the database for a lease.
+const WEDGED_RETRY_AFTER_MS: u32 = 1_000;
+
 /// Serves `hub.cmd.<me>` until cancelled. Requests run side by side; a sender that needs two in order sends the second after the answer
 /// to the first.
 ///
@@ -31,6 +36,7 @@ pub async fn serve_commands(
     me: Incarnation,
     bus: Arc<dyn Bus>,
     local: Arc<dyn LocalConversations>,
+    lease: Arc<Lease>,
     tasks: &TaskTracker,
     cancel: CancellationToken,
 ) -> Result<(), SubscribeError> {
@@ -47,10 +53,10 @@ pub async fn serve_commands(
             };
             let Some(delivery) = delivery else { break };
             let permit = Arc::clone(&permits).try_acquire_owned().ok();
-            let (bus, local) = (Arc::clone(&bus), Arc::clone(&local));
+            let (bus, local, lease) = (Arc::clone(&bus), Arc::clone(&local), Arc::clone(&lease));
             workers.spawn(async move {
                 let full = permit.is_none();
-                answer(&*bus, &*local, delivery, full).await;
+                answer(&*bus, &*local, &lease, delivery, full).await;
                 drop(permit);
             });
         }
@@ -58,7 +64,13 @@ pub async fn serve_commands(
     Ok(())
 }
 
-async fn answer(bus: &dyn Bus, local: &dyn LocalConversations, delivery: Delivery, full: bool) {
+async fn answer(
+    bus: &dyn Bus,
+    local: &dyn LocalConversations,
+    lease: &Lease,
+    delivery: Delivery,
+    full: bool,
+) {
     let Some(to) = delivery.reply else { return };
     let reply = match CommandRequest::decode(&delivery.payload) {
         Err(error) => {
@@ -74,7 +86,12 @@ async fn answer(bus: &dyn Bus, local: &dyn LocalConversations, delivery: Deliver
         Ok(request) => {
             let patience = Duration::from_millis(u64::from(request.remaining_ms));
             // The sender has stopped waiting then; the command itself goes on and its definite answer waits for the repetition.
-            match tokio::time::timeout(patience, local.handle(request, delivery.trace)).await {
+            match tokio::time::timeout(
+                patience,
+                answer_locally(local, lease, request, delivery.trace),
+            )
+            .await
+            {
                 Ok(reply) => reply,
                 Err(_elapsed) => return,
             }
@@ -117,4 +134,36 @@ pub async fn follow_heads(
         }
     });
     Ok(())
+}
+
+/// Asks the local host, under a fresh lease only. What it says without an append (a rejection, "already so") counts only if the lease is
+/// still fresh afterwards: a process that was stopped in between judged by the state of before.
+pub(crate) async fn answer_locally(
+    local: &dyn LocalConversations,
+    lease: &Lease,
+    request: CommandRequest,
+    trace: Option<TraceContext>,
+) -> OwnerReply {
+    let wedged = OwnerReply::Unavailable {
+        retry_after_ms: WEDGED_RETRY_AFTER_MS,
+    };
+    if !lease.is_fresh() {
+        return wedged;
+    }
+    let reply = local.handle(request, trace).await;
+    let without_append = match &reply {
+        OwnerReply::Rejected(_) => true,
+        OwnerReply::Accepted(accepted) => accepted.how == How::Already,
+        OwnerReply::Marked
+        | OwnerReply::WrongOwner { .. }
+        | OwnerReply::Busy { .. }
+        | OwnerReply::Unavailable { .. }
+        | OwnerReply::StorageFull
+        | OwnerReply::Unknown => false,
+    };
+    if without_append && !lease.is_fresh() {
+        wedged
+    } else {
+        reply
+    }
 }

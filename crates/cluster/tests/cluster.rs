@@ -15,14 +15,14 @@ use hubbub_bus::memory::MemoryBus;
 use hubbub_cluster::ownership::OwnershipSettings;
 use hubbub_cluster::server::serve_commands;
 use hubbub_cluster::{
-    ClusterNode, CommandRouter, Fate, HostEvent, LocalConversations, NodeOptions, OwnersView,
-    PartitionSignal, Router, SubmitError,
+    ClusterNode, CommandRouter, Fate, HostEvent, Lease, LocalConversations, NodeOptions,
+    OwnersView, PartitionSignal, Router, SubmitError,
 };
 use hubbub_domain::conversation::{Command, Intent, Rejection};
 use hubbub_domain::ids::{CommandId, ConversationId, Incarnation, UserId};
 use hubbub_domain::position::{Epoch, MessageNo, Offset, PartitionCount, PartitionId, Seq};
 use hubbub_domain::time::Timestamp;
-use hubbub_event_log::{ManualClock, MemoryLog, NodeRegistration, Ownership};
+use hubbub_event_log::{Claim, ManualClock, MemoryLog, NodeRegistration, Ownership};
 use hubbub_telemetry::TraceContext;
 use hubbub_testkit::wait::{DEADLINE, eventually};
 use hubbub_wire::bus::{Accepted, CommandRequest, How, OwnerReply};
@@ -114,6 +114,13 @@ fn accepted(how: How) -> Accepted {
     }
 }
 
+/// A lease that was just renewed.
+fn held() -> Arc<Lease> {
+    let lease = Lease::default();
+    lease.renew(tokio::time::Instant::now());
+    Arc::new(lease)
+}
+
 const SHORT: Duration = Duration::from_millis(300);
 
 mod router {
@@ -141,12 +148,13 @@ mod router {
                 incarnation(me),
                 bus.clone(),
                 local.clone(),
+                held(),
                 &self.tasks,
                 CancellationToken::new(),
             )
             .await
             .unwrap();
-            Router::new(incarnation(me), Arc::clone(&self.view), local, bus)
+            Router::new(incarnation(me), Arc::clone(&self.view), local, bus, held())
         }
     }
 
@@ -335,10 +343,16 @@ mod ownership {
             };
             let (store, local): (Arc<dyn Ownership>, Arc<dyn LocalConversations>) =
                 (self.log.clone(), host.clone());
-            let node =
-                ClusterNode::register(options, store, local, self.bus.clone(), Arc::clone(&view))
-                    .await
-                    .unwrap();
+            let node = ClusterNode::register(
+                options,
+                store,
+                local,
+                self.bus.clone(),
+                Arc::clone(&view),
+                Arc::default(),
+            )
+            .await
+            .unwrap();
             let cancel = CancellationToken::new();
             let task = tokio::spawn(node.run(events_in, cancel.clone()));
             Running {
@@ -447,6 +461,40 @@ mod ownership {
             .await
             .unwrap();
         world.log.set_unavailable(false);
+        serves(&one, 16).await;
+    }
+
+    #[tokio::test]
+    async fn an_acquire_whose_answer_was_lost_is_served_under_a_newer_epoch() {
+        let world = World::new().await;
+        let one = world.node(1, "one").await;
+        serves(&one, 16).await;
+        let partition = PartitionId::new(2);
+        let epoch = one.host.serving.lock()[&partition];
+        // The row names this node under an epoch that this node knows nothing of.
+        let claim = Claim {
+            partition,
+            expected_owner: Some(incarnation(1)),
+            expected_epoch: epoch,
+        };
+        let lost = world
+            .log
+            .acquire(incarnation(1), &[claim], "claim")
+            .await
+            .unwrap();
+        assert_eq!(lost.len(), 1);
+        eventually(
+            DEADLINE,
+            "the partition is served beyond the lost epoch",
+            async || {
+                one.host
+                    .serving
+                    .lock()
+                    .get(&partition)
+                    .is_some_and(|epoch| *epoch > lost[0].epoch)
+            },
+        )
+        .await;
         serves(&one, 16).await;
     }
 

@@ -13,7 +13,7 @@ use hubbub_actors::{ActorHost, HostDeps, HostOptions};
 use hubbub_cluster::node::HOST_EVENTS_QUEUE;
 use hubbub_cluster::ownership::OwnershipSettings;
 use hubbub_cluster::{
-    ClusterNode, CommandRouter, Fate, LocalConversations, NodeOptions, OwnersView, Router,
+    ClusterNode, CommandRouter, Fate, Lease, LocalConversations, NodeOptions, OwnersView, Router,
 };
 use hubbub_domain::ids::Incarnation;
 use hubbub_domain::position::PartitionCount;
@@ -112,22 +112,26 @@ impl Node {
         )
         .await
         .context("start the actor host")?;
+        host.report_to(&metrics);
 
         let tasks = TaskTracker::new();
         let (ownership_ends, rest_ends) = (CancellationToken::new(), CancellationToken::new());
         let view = Arc::new(OwnersView::new(partitions));
+        let lease = Arc::new(Lease::default());
         let local: Arc<dyn LocalConversations> = host.clone();
         let router: Arc<dyn CommandRouter> = Arc::new(Router::new(
             me,
             Arc::clone(&view),
             Arc::clone(&local),
             Arc::clone(&stores.bus),
+            Arc::clone(&lease),
         ));
         if settings.is_cluster() {
             hubbub_cluster::server::serve_commands(
                 me,
                 Arc::clone(&stores.bus),
                 Arc::clone(&local),
+                Arc::clone(&lease),
                 &tasks,
                 rest_ends.clone(),
             )
@@ -193,6 +197,7 @@ impl Node {
             local,
             Arc::clone(&stores.bus),
             Arc::clone(&view),
+            lease,
         )
         .await
         .context("register this node")?;

@@ -19,8 +19,8 @@ use crate::conversation::turn::Round;
 
 /// Rows that a partition adds before the next one has its turn: small against a batch, so that a flood in one partition leaves room.
 const TURN_ROWS: usize = 32;
-/// Markers in one statement at most, over all partitions: a few milliseconds of the lane.
-const MARKERS_MAX: usize = 1_024;
+/// Markers in one statement at most, over all partitions: what the log takes. One partition brings at most as many (`MARKS_WRITE_MAX`).
+const MARKERS_MAX: usize = APPEND_ROWS_MAX;
 
 /// A row that waits, with what is needed of its command.
 #[derive(Clone, Debug)]

@@ -161,14 +161,40 @@ fn marker_writes_of_many_partitions_go_together_ascending_and_bounded() {
             at: Timestamp::from_millis(0),
         },
     };
-    queue.push_markers(p(3), EPOCH, vec![update(3); 512]);
-    queue.push_markers(p(1), EPOCH, vec![update(1); 512]);
+    queue.push_markers(p(3), EPOCH, vec![update(3); 300]);
+    queue.push_markers(p(1), EPOCH, vec![update(1); 212]);
     queue.push_markers(p(2), EPOCH, vec![update(2); 1]);
     let (fence, updates) = queue.draw_markers();
     assert_eq!(fence, [(p(1), EPOCH), (p(3), EPOCH)]);
-    assert_eq!(updates.len(), 1_024);
+    assert_eq!(
+        updates.len(),
+        APPEND_ROWS_MAX,
+        "never more than the log takes"
+    );
     assert!(updates.is_sorted_by_key(|update| update.partition));
     assert_eq!(queue.draw_markers().1.len(), 1);
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn marker_writes_that_are_too_many_together_go_one_after_the_other() {
+    let mut queue = queue(&[(1, 0), (2, 0)]);
+    let update = |partition: u16| MarkerUpdate {
+        partition: p(partition),
+        marker: Marker {
+            conversation: ConversationId::from_uuid(Uuid::nil()),
+            user: UserId::from_uuid(Uuid::nil()),
+            generation: 0,
+            read_no: MessageNo::new(1),
+            own_after: 0,
+            delivered_no: MessageNo::new(1),
+            at: Timestamp::from_millis(0),
+        },
+    };
+    queue.push_markers(p(1), EPOCH, vec![update(1); 300]);
+    queue.push_markers(p(2), EPOCH, vec![update(2); 300]);
+    assert_eq!(queue.draw_markers().1.len(), 300);
+    assert_eq!(queue.draw_markers().1.len(), 300);
     assert!(queue.is_empty());
 }
 
