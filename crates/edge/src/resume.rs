@@ -79,7 +79,7 @@ pub(crate) struct Sources {
 #[derive(Debug, thiserror::Error)]
 enum Stopped {
     #[error(transparent)]
-    Query(#[from] QueryError),
+    Query(QueryError),
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error("accounts")]
@@ -104,11 +104,35 @@ async fn persist(sources: &Sources, user: UserId, outbox: &Outbox, one: CatchUp)
     for attempt in 1..=ATTEMPTS_MAX {
         match catch_up(sources, user, outbox, one, &mut progress).await {
             Ok(()) | Err(Stopped::Gone) => return,
+            Err(
+                Stopped::Query(QueryError::Inconsistent(what))
+                | Stopped::Read(ReadError::Inconsistent(what)),
+            ) => {
+                // One conversation that cannot be read must not keep its members out of all others (F14).
+                tracing::error!(error = %what, conversation.id = %one.conversation, "a conversation cannot be read");
+                let floor = progress.map(|progress| progress.position);
+                return outbox.release(one.conversation, one.ticket, floor);
+            }
             Err(error) => tracing::warn!(%error, attempt, "a cursor could not be caught up"),
+        }
+        if outbox.is_over() {
+            return;
         }
         tokio::time::sleep(RETRY).await;
     }
     outbox.close(close::DEGRADED, "resume elsewhere");
+}
+
+/// An unreadable log is told from an unreachable one, whichever way it was asked.
+impl From<QueryError> for Stopped {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Log(error) => Self::Read(error),
+            QueryError::BadCursor | QueryError::Unavailable(_) | QueryError::Inconsistent(_) => {
+                Self::Query(error)
+            }
+        }
+    }
 }
 
 /// How far a catch-up got.

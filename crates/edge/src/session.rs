@@ -121,6 +121,7 @@ pub(crate) async fn run(mut socket: WebSocket, shared: Arc<Shared>, token: Optio
         socket: shared.new_socket_id(),
         session: login.id,
         outbox: Arc::clone(&outbox),
+        order: 0,
     };
     let id = seat.socket;
     let (reply, seated) = oneshot::channel();
@@ -188,11 +189,9 @@ fn catch_up(shared: &Arc<Shared>, outbox: &Arc<Outbox>, user: UserId, catch_ups:
         metrics: Arc::clone(&shared.metrics),
     };
     let outbox = Arc::clone(outbox);
+    // It looks by itself whether anyone still waits: a read that is cut off costs its connection.
     spawn_named("edge resume", OnError::Log, async move {
-        tokio::select! {
-            () = outbox.gone() => {}
-            () = resume::run(&sources, user, &outbox, catch_ups) => {}
-        }
+        resume::run(&sources, user, &outbox, catch_ups).await;
     });
 }
 
@@ -218,14 +217,18 @@ impl Session {
 
     async fn run(mut self) {
         let ended = Box::pin(self.serve()).await;
-        match ended {
-            None => {}
-            Some(closing) => {
-                if closing == RESTART {
-                    self.finish_sends().await;
-                }
-                socket::close(self.socket, closing).await;
-            }
+        // Marks that wait are worth more than the moment they wait for.
+        self.send_marks();
+        if ended == Some(RESTART) {
+            self.finish_sends().await;
+        }
+        // What was handed over goes on to its end; only nobody hears of it any more.
+        if !self.under_way.is_empty() {
+            let rest = self.under_way.for_each(async |_done| {});
+            spawn_named("edge unheard answers", OnError::Log, rest);
+        }
+        if let Some(closing) = ended {
+            socket::close(self.socket, closing).await;
         }
     }
 
@@ -244,7 +247,7 @@ impl Session {
             let due = self.marks.due().into_iter().chain(self.leave_at).min();
             tokio::select! {
                 () = outbox.woken() => {
-                    if !self.write_waiting().await {
+                    if !self.write_next().await {
                         return if outbox.is_hopeless() { Some(SLOW) } else { outbox.closing() };
                     }
                 }
@@ -303,8 +306,18 @@ impl Session {
     }
 
     /// Writes until nothing waits; `false` when the socket does not take it.
-    async fn write_waiting(&mut self) -> bool {
-        while let Some(write) = self.outbox.take() {
+    async fn write_all(&mut self) -> bool {
+        while !self.outbox.is_empty() {
+            if !self.write_next().await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// One write, so that a busy room never keeps the socket from being read; `false` when the socket does not take it.
+    async fn write_next(&mut self) -> bool {
+        if let Some(write) = self.outbox.take() {
             if self.outbox.is_hopeless() {
                 return false;
             }
@@ -321,10 +334,6 @@ impl Session {
             if write.resync {
                 metrics.resyncs.inc();
                 metrics.frames_dropped.inc_by(self.outbox.take_dropped());
-            }
-            if self.outbox.closing().is_some() {
-                // Said in the next round.
-                return true;
             }
         }
         true
@@ -365,7 +374,7 @@ impl Session {
         if tokio::time::timeout(FAREWELL, finish).await.is_err() {
             tracing::debug!("a socket is closed with sends under way");
         }
-        self.write_waiting().await;
+        self.write_all().await;
     }
 
     fn now_ms(&self) -> u64 {

@@ -18,23 +18,33 @@ pub(crate) struct Seat {
     pub(crate) socket: SocketId,
     pub(crate) session: SessionId,
     pub(crate) outbox: Arc<Outbox>,
+    /// The how-manieth it was to be seated; given by [`Sessions::seat`].
+    pub(crate) order: u64,
 }
 
 /// All sockets that have said hello.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
     by_user: HashMap<UserId, Vec<Seat>>,
+    seated: u64,
 }
 
 impl Sessions {
     /// Seats a socket, unless its user has `max` already.
-    pub(crate) fn seat(&mut self, user: UserId, seat: Seat, max: usize) -> bool {
+    pub(crate) fn seat(&mut self, user: UserId, mut seat: Seat, max: usize) -> bool {
         let seats = self.by_user.entry(user).or_default();
         if seats.len() >= max {
             return false;
         }
+        self.seated = self.seated.saturating_add(1);
+        seat.order = self.seated;
         seats.push(seat);
         true
+    }
+
+    /// How many were ever seated.
+    pub(crate) fn seated(&self) -> u64 {
+        self.seated
     }
 
     pub(crate) fn leave(&mut self, user: UserId, socket: SocketId) {

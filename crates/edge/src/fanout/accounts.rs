@@ -79,13 +79,14 @@ impl Hub {
     /// Asks which sessions of a user are still live, when sockets of this node depend on it.
     pub(super) fn recheck(&mut self, user: UserId) {
         if self.sessions.has(user) {
-            self.jobs.read_live_sessions(user);
+            self.jobs.read_live_sessions(user, self.sessions.seated());
         }
     }
 
-    pub(super) fn close_ended(&self, user: UserId, live: &[SessionId]) {
+    /// Closes what `live` does not name. Who was seated after it was asked has been checked by themselves.
+    pub(super) fn close_ended(&self, user: UserId, up_to: u64, live: &[SessionId]) {
         for seat in self.sessions.of(user) {
-            if !live.contains(&seat.session) {
+            if seat.order <= up_to && !live.contains(&seat.session) {
                 seat.outbox.close(close::SESSION_ENDED, "session ended");
             }
         }

@@ -23,8 +23,7 @@ impl Hub {
         let recorded = &arrival.recorded;
         let mut joined = Joined::new();
         let mut encoded: Option<Frame> = None;
-        let (base, extra) = self.rooms.audience(arrival);
-        for user in base.iter().copied().chain(extra) {
+        for user in self.rooms.audience(arrival).iter().copied() {
             let seats = self.sessions.of(user);
             if seats.is_empty() {
                 continue;

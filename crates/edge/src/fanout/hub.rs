@@ -23,7 +23,7 @@ use crate::sessions::Sessions;
 
 /// How often the node asks itself whether it still hears the others.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// Without a head for this long, heads and account changes are read from the stores: three broadcasts are missing.
+/// A partition whose head was not heard for this long is looked up in the log: three broadcasts are missing.
 const BLIND_AFTER: Duration = Duration::from_secs(3);
 
 /// The fan-out task's state; nobody else touches it.
@@ -37,7 +37,8 @@ pub(crate) struct Hub {
     pub(super) revisions: Revisions,
     pub(super) jobs: Jobs,
     started: Instant,
-    heard_head: Instant,
+    /// When each partition's head was heard last, from anyone.
+    heard: Vec<Instant>,
 }
 
 impl Hub {
@@ -56,7 +57,7 @@ impl Hub {
             revisions: Revisions::new(rev, account_changes),
             jobs: Jobs::new(Arc::clone(&deps)),
             started: now,
-            heard_head: now,
+            heard: vec![now; usize::from(deps.partitions.get())],
             deps,
         };
         hub.boot(heads);
@@ -188,7 +189,12 @@ impl Hub {
     fn on_heads(&mut self, delivery: &Delivery) {
         match HeadBroadcast::decode(&delivery.payload) {
             Ok(broadcast) => {
-                self.heard_head = Instant::now();
+                let now = Instant::now();
+                for head in &broadcast.heads {
+                    if let Some(heard) = self.heard.get_mut(usize::from(head.partition.get())) {
+                        *heard = now;
+                    }
+                }
                 self.advance_to_heads(&broadcast.heads);
                 self.on_highest_rev(broadcast.user_rev);
             }
@@ -265,13 +271,13 @@ impl Hub {
                     self.whisper(conversation, whisper);
                 }
             }
-            JobDone::LiveSessions { user, live } => self.close_ended(user, &live),
+            JobDone::LiveSessions { user, up_to, live } => self.close_ended(user, up_to, &live),
             JobDone::Changed(changed) => self.on_changed(&changed),
             JobDone::Nothing => {}
         }
     }
 
-    /// Once a second: a node that hears nothing asks the stores.
+    /// Once a second: of what is not heard of any more, the stores are asked. An owner that has lost the bus goes on committing.
     fn check(&mut self) {
         let held: usize = self.feeds.iter().map(PartitionFeed::held).sum();
         self.deps
@@ -279,12 +285,14 @@ impl Hub {
             .feed
             .held_events
             .set(i64::try_from(held).unwrap_or(i64::MAX));
-        let deaf = self.heard_head.elapsed() > BLIND_AFTER
-            || *self.deps.bus.status().borrow() == BusStatus::Down;
-        if deaf || self.feeds.iter().any(|feed| !feed.is_booted()) {
-            self.jobs.read_heads();
-        }
-        if deaf {
+        let down = *self.deps.bus.status().borrow() == BusStatus::Down;
+        let heard = self.deps.partitions.all().zip(&self.heard).zip(&self.feeds);
+        let silent: Vec<PartitionId> = heard
+            .filter(|((_, heard), feed)| down || heard.elapsed() > BLIND_AFTER || !feed.is_booted())
+            .map(|((partition, _), _)| partition)
+            .collect();
+        if !silent.is_empty() {
+            self.jobs.read_heads(silent);
             self.jobs.read_changed(self.revisions.known());
         }
     }
@@ -365,7 +373,7 @@ impl Hub {
         self.deps.metrics.edge.resets.inc();
         self.rooms.forget_all();
         self.close_all(close::DEGRADED, "lineage lost");
-        self.jobs.read_heads();
+        self.jobs.read_heads(vec![partition]);
     }
 
     pub(super) fn close_all(&self, code: u16, reason: &'static str) {

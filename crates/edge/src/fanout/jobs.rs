@@ -33,7 +33,7 @@ const CHANGED_MAX: usize = 1_000;
 /// Rows read at once when members are folded.
 const FOLD_ROWS: usize = 1_000;
 /// A read of a range gives up after this long and is started anew.
-const RANGE_DEADLINE: Duration = Duration::from_secs(5);
+const RANGE_DEADLINE: Duration = Duration::from_secs(15);
 
 /// What a job brought.
 pub(crate) enum JobDone {
@@ -50,6 +50,7 @@ pub(crate) enum JobDone {
     },
     LiveSessions {
         user: UserId,
+        up_to: u64,
         live: Vec<SessionId>,
     },
     Changed(Vec<(UserId, u64)>),
@@ -112,11 +113,11 @@ impl Jobs {
         });
     }
 
-    pub(super) fn read_heads(&mut self) {
+    pub(super) fn read_heads(&mut self, partitions: Vec<PartitionId>) {
         if !std::mem::replace(&mut self.reading_heads, true) {
             let log = Arc::clone(&self.deps.log);
             self.running.spawn(async move {
-                let heads = log.heads(&[]).await.unwrap_or_else(|error| {
+                let heads = log.heads(&partitions).await.unwrap_or_else(|error| {
                     tracing::warn!(%error, "heads could not be read");
                     Vec::new()
                 });
@@ -141,11 +142,12 @@ impl Jobs {
         }
     }
 
-    pub(super) fn read_live_sessions(&mut self, user: UserId) {
+    /// `up_to`: the newest seat that this answer can judge.
+    pub(super) fn read_live_sessions(&mut self, user: UserId, up_to: u64) {
         let identity = Arc::clone(&self.deps.identity);
         self.running.spawn(async move {
             let live = persist("live sessions", || identity.live_sessions(user)).await;
-            JobDone::LiveSessions { user, live }
+            JobDone::LiveSessions { user, up_to, live }
         });
     }
 

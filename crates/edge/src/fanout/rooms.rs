@@ -6,6 +6,7 @@
 //!
 //! Pure: what has to be read is returned as a wish.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use hubbub_domain::conversation::{Event, Recorded};
@@ -130,28 +131,26 @@ impl Rooms {
         }
     }
 
-    /// Who receives a ready arrival: everyone listed, and maybe one more.
-    pub(crate) fn audience<'a>(&'a self, arrival: &'a Arrival) -> (&'a [UserId], Option<UserId>) {
+    /// Who receives a ready arrival.
+    pub(crate) fn audience<'a>(&'a self, arrival: &'a Arrival) -> Cow<'a, [UserId]> {
         if let Some(recipients) = &arrival.recipients {
-            return (recipients, None);
+            return Cow::Borrowed(recipients);
         }
-        let members = match self
-            .rooms
-            .get(&arrival.recorded.conversation)
-            .map(|room| &room.fold)
-        {
+        let room = self.rooms.get(&arrival.recorded.conversation);
+        let members = match room.map(|room| &room.fold) {
             Some(Fold::Known { members, .. }) => members.as_slice(),
             Some(Fold::Loading { .. } | Fold::Unknown) | None => &[],
         };
         match &arrival.recorded.event {
-            Event::MemberAdded { user, .. } => (
-                members,
-                members.binary_search(user).is_err().then_some(*user),
-            ),
-            Event::ConversationCreated { .. }
-            | Event::MemberRemoved { .. }
-            | Event::RoleChanged { .. }
-            | Event::MessageSent { .. } => (members, None),
+            // Those who come in by it receive it as well as those who were in before.
+            Event::ConversationCreated { .. } | Event::MemberAdded { .. } => {
+                let mut after = members.to_vec();
+                fold(&mut after, &arrival.recorded.event);
+                Cow::Owned(after)
+            }
+            Event::MemberRemoved { .. } | Event::RoleChanged { .. } | Event::MessageSent { .. } => {
+                Cow::Borrowed(members)
+            }
         }
     }
 

@@ -165,11 +165,13 @@ pub(crate) async fn events(call: Call) -> Result<Response, Refusal> {
         (None, from) => from.unwrap_or(1),
     };
     let from = Seq::new(from).max(access.visible_from_seq).max(Seq::new(1));
-    let rows = call
+    let mut rows = call
         .shared
         .log
         .read_conversation(id, from, limit.saturating_add(1))
         .await?;
+    // What came after access was judged may not be theirs to see.
+    rows.retain(|row| row.seq <= access.head_seq);
     let next = rows.get(limit).map(|row| row.seq.to_string());
     let mut items: Vec<RawEvent> = Vec::with_capacity(limit);
     for row in rows.iter().take(limit) {

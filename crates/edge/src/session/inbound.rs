@@ -11,7 +11,7 @@ use hubbub_domain::position::MessageNo;
 use hubbub_projections::port::PAGE_ITEMS_MAX;
 use hubbub_projections::{Anchor, HistoryPage};
 use hubbub_telemetry::{TraceContext, spans};
-use hubbub_wire::bus::{Accepted, How};
+use hubbub_wire::bus::{Accepted, How, MarkRequest};
 use hubbub_wire::client::inbound::{History, Mark, Ping, Send, Typing};
 use hubbub_wire::client::outbound::{Ack, PageFrame, Pong};
 use hubbub_wire::client::{BadFrame, ClientFrame, ServerFrame};
@@ -65,7 +65,7 @@ pub(crate) enum Done {
         id: Uuid,
         answer: Result<PageFrame, Refusal>,
     },
-    Marked,
+    Marked(MarkRequest, Result<(), SubmitError>),
 }
 
 /// Typing states published lately.
@@ -251,7 +251,13 @@ impl Session {
                     Err(refusal) => self.refuse(Some(id), refusal),
                 }
             }
-            Done::Marked => {}
+            Done::Marked(request, Ok(()) | Err(SubmitError::Rejected(_))) => {
+                self.marks.stored(request.conversation, Instant::now());
+            }
+            Done::Marked(request, Err(error)) => {
+                tracing::debug!(%error, conversation.id = %request.conversation, "a mark was not stored");
+                self.marks.failed(&request, Instant::now());
+            }
         }
     }
 
@@ -269,10 +275,7 @@ impl Session {
         for request in self.marks.take(self.user) {
             let router = Arc::clone(&self.shared.router);
             self.under_way.push(Box::pin(async move {
-                if let Err(error) = router.mark(request, MARK_DEADLINE).await {
-                    tracing::debug!(%error, conversation.id = %request.conversation, "a mark was not taken");
-                }
-                Done::Marked
+                Done::Marked(request, router.mark(request, MARK_DEADLINE).await)
             }));
         }
     }

@@ -131,9 +131,20 @@ impl Outbox {
 
     /// Takes the next write out.
     pub(crate) fn take(&self) -> Option<Write> {
-        let write = self.queue.lock().pop();
+        let (write, more) = {
+            let mut queue = self.queue.lock();
+            (queue.pop(), !queue.is_empty())
+        };
+        if more {
+            self.wake.notify_one();
+        }
         self.taken.notify_waiters();
         write
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.lock().is_empty()
     }
 
     /// Events dropped since this was last asked.
@@ -156,12 +167,8 @@ impl Outbox {
         self.gone.cancel();
     }
 
-    /// Completes when the socket's task has ended.
-    pub(crate) async fn gone(&self) {
-        self.gone.cancelled().await;
-    }
-
-    fn is_over(&self) -> bool {
+    /// Whether anything for this socket is in vain.
+    pub(crate) fn is_over(&self) -> bool {
         self.gone.is_cancelled() || self.closing.get().is_some()
     }
 

@@ -95,7 +95,10 @@ pub(crate) struct Queue {
     holds: HashMap<ConversationId, Hold>,
     /// Live events up to here were part of a catch-up.
     floors: HashMap<ConversationId, Seq>,
-    event_bytes: usize,
+    /// Bytes of events in `items`.
+    queued_bytes: usize,
+    /// Bytes of events behind tickets.
+    held_bytes: usize,
     /// The last dropped event of each conversation, until the `resync` is written.
     lagging: BTreeMap<ConversationId, (Epoch, Seq)>,
     /// More conversations than one `resync` names.
@@ -115,7 +118,8 @@ impl Queue {
             controls: 0,
             holds: HashMap::new(),
             floors: HashMap::new(),
-            event_bytes: 0,
+            queued_bytes: 0,
+            held_bytes: 0,
             lagging: BTreeMap::new(),
             lagging_all: false,
             latest: VecDeque::new(),
@@ -144,13 +148,13 @@ impl Queue {
                 hold.dropped = Some((event.epoch, event.seq));
                 return;
             }
-            self.event_bytes = self.event_bytes.saturating_add(event.frame.len());
+            self.held_bytes = self.held_bytes.saturating_add(event.frame.len());
             hold.waiting
                 .push_back(Waiting::Item(event.seq, Item::Event(event)));
         } else {
             self.enqueue_event(event);
         }
-        if self.event_bytes > EVENT_BYTES_MAX {
+        if self.event_bytes() > EVENT_BYTES_MAX {
             self.overflow();
         }
     }
@@ -197,7 +201,7 @@ impl Queue {
     pub(crate) fn feed_event(&mut self, ticket: Ticket, event: EventItem) {
         if self.is_first(event.conversation, ticket) {
             self.enqueue_event(event);
-            if self.event_bytes > EVENT_BYTES_MAX {
+            if self.event_bytes() > EVENT_BYTES_MAX {
                 self.overflow();
             }
         }
@@ -308,7 +312,8 @@ impl Queue {
 
     /// Whether a catch-up may go on.
     pub(crate) fn has_room(&self) -> bool {
-        self.event_bytes < CATCH_UP_BYTES_MAX
+        // What is held waits for the catch-up, so the catch-up cannot wait for it.
+        self.queued_bytes < CATCH_UP_BYTES_MAX
     }
 
     /// Whether the socket may be read.
@@ -321,6 +326,15 @@ impl Queue {
         self.controls > CONTROLS_MAX
     }
 
+    fn event_bytes(&self) -> usize {
+        self.queued_bytes.saturating_add(self.held_bytes)
+    }
+
+    /// Whether anything waits to be written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.peek_len().is_none()
+    }
+
     fn is_lagging(&self) -> bool {
         self.lagging_all || !self.lagging.is_empty()
     }
@@ -329,7 +343,7 @@ impl Queue {
         if self.is_lagging() {
             self.note_dropped(event.conversation, event.epoch, event.seq);
         } else {
-            self.event_bytes = self.event_bytes.saturating_add(event.frame.len());
+            self.queued_bytes = self.queued_bytes.saturating_add(event.frame.len());
             self.items.push_back(Item::Event(event));
         }
     }
@@ -365,7 +379,8 @@ impl Queue {
                 Waiting::Item(_, Item::Control(_)) | Waiting::Ticket(_) => true,
             });
         }
-        self.event_bytes = 0;
+        self.queued_bytes = 0;
+        self.held_bytes = 0;
     }
 
     /// The client will not get events of this conversation up to `seq`; nothing of what waits may come before it hears that.
@@ -379,7 +394,7 @@ impl Queue {
         for item in items {
             match item {
                 Item::Event(event) => {
-                    self.event_bytes = self.event_bytes.saturating_sub(event.frame.len());
+                    self.queued_bytes = self.queued_bytes.saturating_sub(event.frame.len());
                     self.note_dropped(event.conversation, event.epoch, event.seq);
                 }
                 Item::Control(_) => self.items.push_back(item),
@@ -410,7 +425,7 @@ impl Queue {
             hold.dropped = None;
         }
         passed |= hold.dropped.is_some();
-        self.event_bytes = self.event_bytes.saturating_sub(freed);
+        self.held_bytes = self.held_bytes.saturating_sub(freed);
         self.controls = self.controls.saturating_sub(controls);
         if !passed {
             self.floors.insert(conversation, floor);
@@ -435,7 +450,7 @@ impl Queue {
                 }
                 Some(Waiting::Item(..)) => match hold.waiting.pop_front() {
                     Some(Waiting::Item(_, Item::Event(event))) => {
-                        self.event_bytes = self.event_bytes.saturating_sub(event.frame.len());
+                        self.held_bytes = self.held_bytes.saturating_sub(event.frame.len());
                         self.enqueue_event(event);
                     }
                     Some(Waiting::Item(_, control @ Item::Control(_))) => {
@@ -470,7 +485,7 @@ impl Queue {
         }
         match self.items.pop_front() {
             Some(Item::Event(event)) => {
-                self.event_bytes = self.event_bytes.saturating_sub(event.frame.len());
+                self.queued_bytes = self.queued_bytes.saturating_sub(event.frame.len());
                 return Some(event.frame);
             }
             Some(Item::Control(frame)) => {

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Error as WsError;
 use crate::session::outbox::Closing;
 
 /// Bytes read from a socket at once: what an idle connection costs (ARCHITECTURE.md §7).
-pub(crate) const READ_BUFFER_BYTES: usize = 4_096;
+pub(crate) const READ_BUFFER_BYTES: usize = 2_048;
 /// Bytes that may wait in the library's write buffer: one frame of the largest size and a coalesced write.
 pub(crate) const WRITE_BUFFER_BYTES: usize = 1_310_720;
 /// A write that takes longer ends the socket: the client has stopped reading (4408).

@@ -1,4 +1,4 @@
-use hubbub_domain::conversation::{RemovalReason, Role};
+use hubbub_domain::conversation::{Kind, RemovalReason, RequestKey, Role, Settings, Visibility};
 use hubbub_domain::ids::CommandId;
 use hubbub_domain::position::MessageNo;
 use hubbub_domain::time::Timestamp;
@@ -68,9 +68,7 @@ fn removed(seq: u64, n: u128) -> Arrival {
 fn give(rooms: &mut Rooms, arrivals: Vec<Arrival>) -> Vec<(u64, Vec<UserId>)> {
     let mut given = Vec::new();
     for arrival in arrivals {
-        let (base, extra) = rooms.audience(&arrival);
-        let mut audience = base.to_vec();
-        audience.extend(extra);
+        let mut audience = rooms.audience(&arrival).into_owned();
         audience.sort_unstable();
         given.push((arrival.recorded.seq.get(), audience));
         rooms.apply(&arrival);
@@ -112,6 +110,25 @@ fn someone_who_is_added_receives_that_event() {
     let _load = rooms.admit(added(5, 3));
     let (arrivals, _) = rooms.loaded(room(), vec![user(1)], Seq::new(4));
     assert_eq!(give(&mut rooms, arrivals), [(5, vec![user(1), user(3)])]);
+}
+
+#[test]
+fn everyone_who_is_in_from_the_start_receives_the_creation() {
+    let created = Event::ConversationCreated {
+        kind: Kind::Group,
+        title: None,
+        topic: None,
+        visibility: Visibility::Private,
+        settings: Settings::default(),
+        members: vec![(user(1), Role::Owner), (user(2), Role::Member)],
+        request_key: RequestKey::from_bytes([0; 32]),
+    };
+    let mut rooms = Rooms::default();
+    let _load = rooms.admit(arrival(1, created, None));
+    let _waits = rooms.admit(message(2));
+    let (arrivals, _) = rooms.loaded(room(), vec![], Seq::ZERO);
+    let both = vec![user(1), user(2)];
+    assert_eq!(give(&mut rooms, arrivals), [(1, both.clone()), (2, both)]);
 }
 
 #[test]

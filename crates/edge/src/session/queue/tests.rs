@@ -141,6 +141,22 @@ fn an_event_of_the_catch_up_that_comes_live_later_is_dropped() {
 }
 
 #[test]
+fn live_events_that_wait_for_a_catch_up_do_not_keep_it_waiting() {
+    let mut queue = queue();
+    let ticket = queue.hold(conversation(1));
+    for seq in 2..=8 {
+        queue.push_event(sized_event(1, seq, 10_000));
+    }
+    while queue.pop().is_some() {}
+    assert!(queue.has_room());
+    queue.feed_event(ticket, event(1, 1));
+    queue.release(conversation(1), ticket, Some(Seq::new(1)));
+    assert!(!queue.has_room(), "now they are queued");
+    assert_eq!(written(&mut queue).len(), 8);
+    assert_eq!((queue.queued_bytes, queue.held_bytes), (0, 0));
+}
+
+#[test]
 fn a_second_hold_keeps_its_place() {
     let mut queue = queue();
     let catch_up = queue.hold(conversation(1));
@@ -175,7 +191,7 @@ fn a_client_that_does_not_read_loses_events_but_no_answers_and_hears_it_once() {
         queue.push_event(sized_event(1, seq, 10_000));
     }
     queue.push_event(event(2, 1));
-    assert!(queue.event_bytes <= EVENT_BYTES_MAX);
+    assert!(queue.event_bytes() <= EVENT_BYTES_MAX);
     assert_eq!(written(&mut queue), ["ack", "added", "resync 1:40 2:1"]);
     queue.push_event(event(1, 41));
     assert_eq!(written(&mut queue), ["e1:41"]);
@@ -260,7 +276,7 @@ proptest! {
                     }
                 }
             }
-            prop_assert!(queue.event_bytes <= EVENT_BYTES_MAX);
+            prop_assert!(queue.event_bytes() <= EVENT_BYTES_MAX);
         }
         for n in 0..3_usize {
             if let Some((ticket, read)) = reading[n] {
@@ -289,5 +305,6 @@ proptest! {
             }
         }
         prop_assert_eq!(at, heads);
+        prop_assert_eq!((queue.queued_bytes, queue.held_bytes), (0, 0));
     }
 }
