@@ -77,6 +77,7 @@ export const strings = {
     noMessages: "No messages yet",
     deleted: "Message deleted",
     draft: "Draft:",
+    failed: "Not sent:",
     mine: "You:",
     new: "New conversation",
     rooms: "Discover rooms",
@@ -133,6 +134,7 @@ export const strings = {
 
   composer: {
     label: (title: string) => `Message ${title}`,
+    placeholder: "Write a message",
     send: "Send message",
     full: "Too many messages are waiting to be sent. Wait for the connection.",
     tooLong: (over: number) => `${counted(over, "byte", "bytes")} too long`,

@@ -86,7 +86,7 @@ export function Composer({ id, title, onSent }: ComposerProps) {
           dir="auto"
           value={draft}
           aria-label={say.label(title)}
-          placeholder={say.label(title)}
+          placeholder={say.placeholder}
           onChange={(event) => {
             chat.drafts.set(id, event.target.value);
             typing.touch(event.target.value);

@@ -70,6 +70,13 @@ function Preview({ conversation, open }: { readonly conversation: Conversation; 
       </span>
     );
   }
+  if (echo?.state === "failed") {
+    return (
+      <span className="row-preview">
+        <em>{say.failed}</em> <bdi>{echo.body}</bdi>
+      </span>
+    );
+  }
   const last = echo ?? summary.last_message;
   if (last === null) return <span className="row-preview">{say.noMessages}</span>;
   const by = "by" in last ? last.by : me;
