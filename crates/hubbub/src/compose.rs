@@ -13,7 +13,8 @@ use hubbub_actors::{ActorHost, HostDeps, HostOptions};
 use hubbub_cluster::node::HOST_EVENTS_QUEUE;
 use hubbub_cluster::ownership::OwnershipSettings;
 use hubbub_cluster::{
-    ClusterNode, CommandRouter, Fate, Lease, LocalConversations, NodeOptions, OwnersView, Router,
+    ClusterNode, CommandRouter, Fate, HostEvent, Lease, LocalConversations, NodeOptions,
+    OwnersView, Router,
 };
 use hubbub_domain::ids::Incarnation;
 use hubbub_domain::position::PartitionCount;
@@ -69,186 +70,17 @@ impl Node {
     /// # Errors
     /// A sentence for the operator.
     pub(crate) async fn start(settings: &Settings) -> anyhow::Result<Self> {
-        let me = new_incarnation();
-        let stores = Stores::open(settings).await?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let metrics = Arc::new(Metrics::new().context("declare metrics")?);
-        let wanted = if settings.is_cluster() {
-            settings.partitions
-        } else {
-            PartitionCount::EMBEDDED.get()
-        };
-        let wanted = PartitionCount::new(wanted).context("partitions must be a power of two")?;
-        let partitions = stores
-            .log
-            .init_cluster(wanted)
-            .await
-            .context("read the cluster's settings")?
-            .partitions;
-
-        let user_rev = Arc::new(AtomicU64::new(
-            stores
-                .identity
-                .highest_rev()
-                .await
-                .context("read account revisions")?,
-        ));
-        let (host_events, host_events_in) = mpsc::channel(HOST_EVENTS_QUEUE);
-        let host_clock = Arc::clone(&clock);
-        let host = ActorHost::start(
-            HostOptions {
-                arbiters: usize::from(settings.arbiters),
-                ..HostOptions::default()
-            },
-            HostDeps {
-                log: Arc::clone(&stores.log),
-                bus: Arc::clone(&stores.bus),
-                clock: Arc::new(move || host_clock.now()),
-                incarnation: me,
-                partitions,
-                user_rev: Arc::clone(&user_rev),
-                host_events,
-            },
-        )
-        .await
-        .context("start the actor host")?;
-        host.report_to(&metrics);
-
-        let tasks = TaskTracker::new();
-        let (ownership_ends, rest_ends) = (CancellationToken::new(), CancellationToken::new());
-        let view = Arc::new(OwnersView::new(partitions));
-        let lease = Arc::new(Lease::default());
-        let local: Arc<dyn LocalConversations> = host.clone();
-        let router: Arc<dyn CommandRouter> = Arc::new(Router::new(
-            me,
-            Arc::clone(&view),
-            Arc::clone(&local),
-            Arc::clone(&stores.bus),
-            Arc::clone(&lease),
-        ));
-        if settings.is_cluster() {
-            hubbub_cluster::server::serve_commands(
-                me,
-                Arc::clone(&stores.bus),
-                Arc::clone(&local),
-                Arc::clone(&lease),
-                &tasks,
-                rest_ends.clone(),
-            )
-            .await
-            .context("listen for commands of other nodes")?;
-        }
-        hubbub_cluster::server::follow_heads(
-            Arc::clone(&stores.bus),
-            Arc::clone(&view),
-            &tasks,
-            rest_ends.clone(),
-        )
-        .await
-        .context("listen for heads")?;
-
+        let base = Base::prepare(settings).await?;
+        let (host, host_events) = base.start_host(settings).await?;
+        let router = base.start_routing(settings, &host).await?;
         // The edge follows the streams before anything can be appended here.
-        let reader: Arc<dyn LogReader> = stores.log.clone();
-        let edge = Edge::start(
-            EdgeOptions {
-                listen: settings.listen,
-                public_url: settings.public_url.clone(),
-                node_id: settings
-                    .node_id
-                    .clone()
-                    .unwrap_or_else(|| "embedded".to_owned()),
-                limits: limits(settings),
-                drain_window: Duration::from_millis(settings.drain_ms),
-                metrics_listen: settings.metrics_listen,
-            },
-            EdgeDeps {
-                router: Arc::clone(&router),
-                bus: Arc::clone(&stores.bus),
-                log: reader,
-                read_models: Arc::new(stores.projections.reader()),
-                identity: Arc::clone(&stores.identity),
-                partitions,
-                clock: Arc::clone(&clock),
-                metrics: Arc::clone(&metrics),
-            },
-        )
-        .await
-        .context("start the edge")?;
-
-        let ownership: Arc<dyn Ownership> = stores.log.clone();
-        let cluster_node = ClusterNode::register(
-            NodeOptions {
-                registration: NodeRegistration {
-                    incarnation: me,
-                    node_id: settings
-                        .node_id
-                        .clone()
-                        .unwrap_or_else(|| "embedded".to_owned()),
-                    addr: edge.addr().to_string(),
-                    max_level: LEVEL,
-                },
-                heartbeat: Duration::from_millis(settings.heartbeat_ms),
-                ownership: OwnershipSettings {
-                    join_delay_ms: settings.join_delay_ms,
-                    rebalance_percent: settings.rebalance_percent,
-                },
-            },
-            ownership,
-            local,
-            Arc::clone(&stores.bus),
-            Arc::clone(&view),
-            lease,
-        )
-        .await
-        .context("register this node")?;
-        let (fate_out, fate) = watch::channel(None);
-        let ends = ownership_ends.clone();
-        tasks.spawn(async move {
-            let found = cluster_node.run(host_events_in, ends).await;
-            fate_out.send_replace(Some(found));
-        });
-
-        let owned_here = Arc::clone(&host);
-        let owned: OwnedPartitions = Arc::new(move || {
-            owned_here
-                .heads()
-                .iter()
-                .map(|head| head.partition)
-                .collect()
-        });
-        let mut wakers = Vec::new();
-        let mut projector_stats = Vec::new();
-        for projection in [Projection::Inbox, Projection::History] {
-            let (waker, wake) = mpsc::channel(wake::WAKE_QUEUE);
-            wakers.push(waker);
-            let projector = stores.projections.projector(projection, Arc::clone(&owned));
-            projector_stats.push(projector.stats());
-            let ends = rest_ends.clone();
-            tasks.spawn(projector.run(wake, ends));
-        }
-        wake::follow_events(Arc::clone(&stores.bus), wakers, &tasks, rest_ends.clone())
-            .await
-            .context("listen for events")?;
-
-        wake::follow_revisions(
-            Arc::clone(&stores.bus),
-            Arc::clone(&stores.identity),
-            user_rev,
-            &tasks,
-            rest_ends.clone(),
-        )
-        .await
-        .context("listen for account changes")?;
-
-        tasks.spawn(gauges::keep_up(
-            metrics,
-            Arc::clone(&host),
-            Arc::clone(&stores.bus),
-            projector_stats,
-            rest_ends.clone(),
-        ));
+        let edge = base.start_edge(settings, &router).await?;
+        let fate = base
+            .start_ownership(settings, &host, &edge, host_events)
+            .await?;
+        base.start_followers(&host).await?;
         if !settings.is_cluster() {
-            wait_until_owned(&view, me, partitions, &mut fate.clone()).await?;
+            wait_until_owned(&base.view, base.me, base.partitions, &mut fate.clone()).await?;
         }
         let address = settings
             .public_url
@@ -258,12 +90,12 @@ impl Node {
             edge,
             host,
             router,
-            stores,
+            stores: base.stores,
             address,
             fate,
-            ownership_ends,
-            rest_ends,
-            tasks,
+            ownership_ends: base.ownership_ends,
+            rest_ends: base.rest_ends,
+            tasks: base.tasks,
             drain: Duration::from_millis(settings.drain_ms),
         })
     }
@@ -309,6 +141,226 @@ impl Node {
         self.tasks.wait().await;
         self.stores.close().await;
     }
+}
+
+/// What everything is built on.
+struct Base {
+    me: Incarnation,
+    stores: Stores,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    partitions: PartitionCount,
+    user_rev: Arc<AtomicU64>,
+    view: Arc<OwnersView>,
+    lease: Arc<Lease>,
+    tasks: TaskTracker,
+    ownership_ends: CancellationToken,
+    rest_ends: CancellationToken,
+}
+
+impl Base {
+    async fn prepare(settings: &Settings) -> anyhow::Result<Self> {
+        let stores = Stores::open(settings).await?;
+        let wanted = if settings.is_cluster() {
+            settings.partitions
+        } else {
+            PartitionCount::EMBEDDED.get()
+        };
+        let wanted = PartitionCount::new(wanted).context("partitions must be a power of two")?;
+        let cluster = stores.log.init_cluster(wanted).await;
+        let partitions = cluster.context("read the cluster's settings")?.partitions;
+        let highest = stores.identity.highest_rev().await;
+        Ok(Self {
+            me: new_incarnation(),
+            clock: Arc::new(SystemClock),
+            metrics: Arc::new(Metrics::new().context("declare metrics")?),
+            partitions,
+            user_rev: Arc::new(AtomicU64::new(highest.context("read account revisions")?)),
+            view: Arc::new(OwnersView::new(partitions)),
+            lease: Arc::new(Lease::default()),
+            tasks: TaskTracker::new(),
+            ownership_ends: CancellationToken::new(),
+            rest_ends: CancellationToken::new(),
+            stores,
+        })
+    }
+
+    async fn start_host(
+        &self,
+        settings: &Settings,
+    ) -> anyhow::Result<(Arc<ActorHost>, mpsc::Receiver<HostEvent>)> {
+        let (host_events, events) = mpsc::channel(HOST_EVENTS_QUEUE);
+        let clock = Arc::clone(&self.clock);
+        let options = HostOptions {
+            arbiters: usize::from(settings.arbiters),
+            ..HostOptions::default()
+        };
+        let deps = HostDeps {
+            log: Arc::clone(&self.stores.log),
+            bus: Arc::clone(&self.stores.bus),
+            clock: Arc::new(move || clock.now()),
+            incarnation: self.me,
+            partitions: self.partitions,
+            user_rev: Arc::clone(&self.user_rev),
+            host_events,
+        };
+        let host = ActorHost::start(options, deps)
+            .await
+            .context("start the actor host")?;
+        host.report_to(&self.metrics);
+        Ok((host, events))
+    }
+
+    async fn start_routing(
+        &self,
+        settings: &Settings,
+        host: &Arc<ActorHost>,
+    ) -> anyhow::Result<Arc<dyn CommandRouter>> {
+        let local: Arc<dyn LocalConversations> = host.clone();
+        if settings.is_cluster() {
+            hubbub_cluster::server::serve_commands(
+                self.me,
+                Arc::clone(&self.stores.bus),
+                Arc::clone(&local),
+                Arc::clone(&self.lease),
+                &self.tasks,
+                self.rest_ends.clone(),
+            )
+            .await
+            .context("listen for commands of other nodes")?;
+        }
+        hubbub_cluster::server::follow_heads(
+            Arc::clone(&self.stores.bus),
+            Arc::clone(&self.view),
+            &self.tasks,
+            self.rest_ends.clone(),
+        )
+        .await
+        .context("listen for heads")?;
+        Ok(Arc::new(Router::new(
+            self.me,
+            Arc::clone(&self.view),
+            local,
+            Arc::clone(&self.stores.bus),
+            Arc::clone(&self.lease),
+        )))
+    }
+
+    async fn start_edge(
+        &self,
+        settings: &Settings,
+        router: &Arc<dyn CommandRouter>,
+    ) -> anyhow::Result<Edge> {
+        let options = EdgeOptions {
+            listen: settings.listen,
+            public_url: settings.public_url.clone(),
+            node_id: node_id(settings),
+            limits: limits(settings),
+            drain_window: Duration::from_millis(settings.drain_ms),
+            metrics_listen: settings.metrics_listen,
+        };
+        let log: Arc<dyn LogReader> = self.stores.log.clone();
+        let deps = EdgeDeps {
+            router: Arc::clone(router),
+            bus: Arc::clone(&self.stores.bus),
+            log,
+            read_models: Arc::new(self.stores.projections.reader()),
+            identity: Arc::clone(&self.stores.identity),
+            partitions: self.partitions,
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+        };
+        Edge::start(options, deps).await.context("start the edge")
+    }
+
+    /// The ownership loop; what it returns is set when the loop has ended.
+    async fn start_ownership(
+        &self,
+        settings: &Settings,
+        host: &Arc<ActorHost>,
+        edge: &Edge,
+        host_events: mpsc::Receiver<HostEvent>,
+    ) -> anyhow::Result<watch::Receiver<Option<Fate>>> {
+        let options = NodeOptions {
+            registration: NodeRegistration {
+                incarnation: self.me,
+                node_id: node_id(settings),
+                addr: edge.addr().to_string(),
+                max_level: LEVEL,
+            },
+            heartbeat: Duration::from_millis(settings.heartbeat_ms),
+            ownership: OwnershipSettings {
+                join_delay_ms: settings.join_delay_ms,
+                rebalance_percent: settings.rebalance_percent,
+            },
+        };
+        let rows: Arc<dyn Ownership> = self.stores.log.clone();
+        let local: Arc<dyn LocalConversations> = host.clone();
+        let node = ClusterNode::register(
+            options,
+            rows,
+            local,
+            Arc::clone(&self.stores.bus),
+            Arc::clone(&self.view),
+            Arc::clone(&self.lease),
+        )
+        .await
+        .context("register this node")?;
+        let (found, fate) = watch::channel(None);
+        let ends = self.ownership_ends.clone();
+        self.tasks.spawn(async move {
+            found.send_replace(Some(node.run(host_events, ends).await));
+        });
+        Ok(fate)
+    }
+
+    /// Whatever follows the log and the bus: projectors, account revisions, metrics.
+    async fn start_followers(&self, host: &Arc<ActorHost>) -> anyhow::Result<()> {
+        let here = Arc::clone(host);
+        let owned: OwnedPartitions =
+            Arc::new(move || here.heads().iter().map(|head| head.partition).collect());
+        let mut wakers = Vec::new();
+        let mut stats = Vec::new();
+        for projection in [Projection::Inbox, Projection::History] {
+            let (waker, wake) = mpsc::channel(wake::WAKE_QUEUE);
+            let projector = self
+                .stores
+                .projections
+                .projector(projection, Arc::clone(&owned));
+            wakers.push(waker);
+            stats.push(projector.stats());
+            self.tasks
+                .spawn(projector.run(wake, self.rest_ends.clone()));
+        }
+        let bus = || Arc::clone(&self.stores.bus);
+        wake::follow_events(bus(), wakers, &self.tasks, self.rest_ends.clone())
+            .await
+            .context("listen for events")?;
+        wake::follow_revisions(
+            bus(),
+            Arc::clone(&self.stores.identity),
+            Arc::clone(&self.user_rev),
+            &self.tasks,
+            self.rest_ends.clone(),
+        )
+        .await
+        .context("listen for account changes")?;
+        self.tasks.spawn(gauges::keep_up(
+            Arc::clone(&self.metrics),
+            Arc::clone(host),
+            bus(),
+            stats,
+            self.rest_ends.clone(),
+        ));
+        Ok(())
+    }
+}
+
+fn node_id(settings: &Settings) -> String {
+    settings
+        .node_id
+        .clone()
+        .unwrap_or_else(|| "embedded".to_owned())
 }
 
 /// What the edge allows, with the settings that operators turn.
