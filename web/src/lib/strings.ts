@@ -77,7 +77,7 @@ export const strings = {
     noMessages: "No messages yet",
     deleted: "Message deleted",
     draft: "Draft:",
-    failed: "Not sent:",
+    notSent: "Not sent:",
     mine: "You:",
     new: "New conversation",
     rooms: "Discover rooms",

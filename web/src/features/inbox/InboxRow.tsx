@@ -73,7 +73,7 @@ function Preview({ conversation, open }: { readonly conversation: Conversation; 
   if (echo?.state === "failed") {
     return (
       <span className="row-preview">
-        <em>{say.failed}</em> <bdi>{echo.body}</bdi>
+        <em>{say.notSent}</em> <bdi>{echo.body}</bdi>
       </span>
     );
   }
