@@ -302,7 +302,9 @@ fn summary_of(
         // A visitor has nothing to read up on.
         unread: if member.is_some() { inputs.unread() } else { 0 },
         mentions: 0,
-        last_message: last.filter(|message| message.message_no >= visible_from_no),
+        // A visitor of a public room sees that it is there, not what is said in it.
+        last_message: last
+            .filter(|message| member.is_some() && message.message_no >= visible_from_no),
         peer,
         active_at: row.active_at,
         title: row.title,

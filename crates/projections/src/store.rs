@@ -233,11 +233,20 @@ pub(crate) const MEMBER_COLUMNS: &str =
 pub(crate) const MESSAGE_COLUMNS: &str = "h.conversation_id, h.message_no, h.seq, h.epoch, h.by_user, h.at, h.body, h.reply_to_no, \
      h.thread_root_no, h.command_id";
 
+/// A text as every store can keep it: PostgreSQL's `text` has no NUL, so one that is in the log all the same is shown as U+FFFD.
+pub(crate) fn storable(text: &str) -> std::borrow::Cow<'_, str> {
+    if text.contains('\0') {
+        text.replace('\0', "\u{fffd}").into()
+    } else {
+        text.into()
+    }
+}
+
 /// LIKE pattern for "contains", with `%`, `_` and the escape character itself made ordinary.
 pub(crate) fn contains_pattern(query: &str) -> String {
     let mut pattern = String::with_capacity(query.len().saturating_add(2));
     pattern.push('%');
-    for character in query.chars() {
+    for character in storable(query).chars() {
         if matches!(character, '%' | '_' | '\\') {
             pattern.push('\\');
         }

@@ -59,6 +59,8 @@ texts! {
     TOO_LONG = "is too long";
     /// Line breaks and other control characters.
     NOT_ONE_LINE = "must be one line without control characters";
+    /// Control characters other than tab and line breaks.
+    CONTROL_CHARACTERS = "must not contain control characters";
     /// Too many people at once.
     TOO_MANY = "are too many at once";
     /// A direct conversation is between oneself and one other person.
@@ -100,4 +102,16 @@ texts! {
 /// The static form of a text of this table; `None` for any other.
 pub fn known(text: &str) -> Option<&'static str> {
     ALL.iter().copied().find(|candidate| *candidate == text)
+}
+
+/// Whether a text shows nothing: white space and characters without width only.
+pub(crate) fn is_blank(text: &str) -> bool {
+    text.chars().all(|character| {
+        character.is_whitespace()
+            || matches!(
+                character,
+                // Soft hyphen, fillers, zero-width space to joiner, word joiner, byte order mark.
+                '\u{ad}' | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}'
+            )
+    })
 }

@@ -70,7 +70,13 @@ fn where_admins_post_members_do_not() {
 #[test]
 fn a_body_has_something_in_it_and_an_end() {
     let story = Story::begun(ANN, new(Kind::Direct, &[BOB]));
-    for blank in ["", " ", "\n\t\u{3000}"] {
+    for blank in [
+        "",
+        " ",
+        "\n\t\u{3000}",
+        "\u{200b}\u{feff}",
+        "\u{3164} \u{ad}",
+    ] {
         check(
             &story,
             ANN,
@@ -87,6 +93,28 @@ fn a_body_has_something_in_it_and_an_end() {
         message(&longer),
         invalid(rules::FIELD_BODY, rules::TOO_LONG),
     );
+}
+
+#[test]
+fn a_body_has_no_control_characters_but_tabs_and_line_breaks() {
+    let story = Story::begun(ANN, new(Kind::Direct, &[BOB]));
+    for broken in [
+        "a\0b",
+        "\0",
+        "ring\u{7}",
+        "\u{1b}[31mred",
+        "a\u{85}b",
+        "\u{7f}",
+    ] {
+        check(
+            &story,
+            ANN,
+            message(broken),
+            invalid(rules::FIELD_BODY, rules::CONTROL_CHARACTERS),
+        );
+    }
+    let written = "one\r\n\ttwo\n\u{1f468}\u{200d}\u{1f4bb}";
+    check(&story, ANN, message(written), stores(said(1, written)));
 }
 
 #[test]

@@ -12,6 +12,16 @@ use hubbub_telemetry::{Clock, SystemClock};
 
 use crate::settings::Settings;
 
+/// Makes the folder for this user alone: passwords' hashes and everybody's messages are in it. One that exists stays as its owner made it.
+fn make_private(dir: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+}
+
 /// Log, accounts, read models and bus of one node.
 #[derive(Clone)]
 pub(crate) struct Stores {
@@ -31,8 +41,7 @@ impl Stores {
     }
 
     async fn embedded(dir: &Path) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(dir)
-            .with_context(|| format!("make the data folder {}", dir.display()))?;
+        make_private(dir).with_context(|| format!("make the data folder {}", dir.display()))?;
         let log = SqliteLog::open(dir)
             .await
             .with_context(|| format!("open the log in {}", dir.display()))?;

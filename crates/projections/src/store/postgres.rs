@@ -14,7 +14,7 @@ use crate::store::postgres_rows::{conversation_row, member_row, message_row};
 use crate::store::{
     Applied, CONVERSATION_COLUMNS, Changes, DeadLetter, InboxPlace, MEMBER_COLUMNS,
     MESSAGE_COLUMNS, Move, Projection, RoomPlace, Store, StoredMarker, contains_pattern, limit_i64,
-    to_i64, to_u64, unavailable,
+    storable, to_i64, to_u64, unavailable,
 };
 
 /// Connections of the read models of one node: queries of its edge and two projectors.
@@ -363,6 +363,10 @@ impl Store for PostgresStore {
     }
 }
 
+fn kept(text: Option<&str>) -> Option<String> {
+    text.map(|text| storable(text).into_owned())
+}
+
 async fn upsert_conversations(
     tx: &mut Transaction<'_, Postgres>,
     rows: &[ConversationRow],
@@ -387,8 +391,8 @@ async fn upsert_conversations(
     .bind(sorted.iter().map(|row| row.id.uuid()).collect::<Vec<_>>())
     .bind(sorted.iter().map(|row| i16::try_from(row.partition.get()).unwrap_or(i16::MAX)).collect::<Vec<_>>())
     .bind(sorted.iter().map(|row| codes::kind_code(row.kind)).collect::<Vec<_>>())
-    .bind(sorted.iter().map(|row| row.title.clone()).collect::<Vec<_>>())
-    .bind(sorted.iter().map(|row| row.topic.clone()).collect::<Vec<_>>())
+    .bind(sorted.iter().map(|row| kept(row.title.as_deref())).collect::<Vec<_>>())
+    .bind(sorted.iter().map(|row| kept(row.topic.as_deref())).collect::<Vec<_>>())
     .bind(sorted.iter().map(|row| codes::visibility_code(row.visibility)).collect::<Vec<_>>())
     .bind(sorted.iter().map(|row| codes::join_history_code(row.settings.join_history)).collect::<Vec<_>>())
     .bind(sorted.iter().map(|row| codes::posting_code(row.settings.posting)).collect::<Vec<_>>())
@@ -465,7 +469,7 @@ async fn insert_messages(
     .bind(messages.iter().map(|message| message.by.uuid()).collect::<Vec<_>>())
     .bind(messages.iter().map(|message| message.at.millis()).collect::<Vec<_>>())
     .bind(messages.iter().map(|message| message.command_id.uuid()).collect::<Vec<_>>())
-    .bind(messages.iter().map(|message| message.body.clone()).collect::<Vec<_>>())
+    .bind(messages.iter().map(|message| kept(message.body.as_deref())).collect::<Vec<_>>())
     .bind(messages.iter().map(|message| number(message.reply_to_no)).collect::<Vec<_>>())
     .bind(messages.iter().map(|message| number(message.thread_root_no)).collect::<Vec<_>>())
     .execute(&mut **tx)

@@ -390,6 +390,7 @@ pub(crate) async fn what_is_not_mine_does_not_exist(mut world: World) {
         .create(user(0), new_conversation(Kind::Room, &[]))
         .await;
     world.say(group, user(0), "secret").await.unwrap();
+    world.say(room, user(0), "for members").await.unwrap();
     let reader = world.reader();
     for _ in 0..2 {
         assert_eq!(reader.access(group, user(5)).await.unwrap(), None);
@@ -415,6 +416,15 @@ pub(crate) async fn what_is_not_mine_does_not_exist(mut world: World) {
             None,
             "a public room can be looked at"
         );
+        let seen = reader.summary(room, user(5)).await.unwrap().unwrap();
+        assert_eq!(
+            (seen.head_no.get(), seen.last_message),
+            (1, None),
+            "not read"
+        );
+        let listed = reader.rooms(user(5), "", None, 50).await.unwrap();
+        let listed = listed.items.iter().find(|item| item.id == room).unwrap();
+        assert_eq!(listed.last_message, None);
         world.catch_up().await;
     }
     world
@@ -588,5 +598,49 @@ pub(crate) async fn an_unreadable_event_parks_its_conversation_only(mut world: W
             .items
             .iter()
             .any(|item| item.id == fine)
+    );
+}
+
+/// A text that a store cannot keep as it is does not stop the projection of everything else.
+pub(crate) async fn a_text_with_a_nul_is_projected_all_the_same(mut world: World) {
+    let group = world
+        .create(user(0), new_conversation(Kind::Group, &[user(1)]))
+        .await;
+    let command_id = world.next_command();
+    let row = world.row(&Recorded {
+        seq: world.states[&group].last_seq().next(),
+        command_id,
+        event: Event::MessageSent {
+            message_no: MessageNo::new(1),
+            body: Some("a\0b".to_owned()),
+            reply_to_no: None,
+            thread_root_no: None,
+        },
+        ..world.events[0].clone()
+    });
+    world.append(row).await;
+    world.catch_up().await;
+    let reader = world.reader();
+    let page = reader
+        .history(group, user(1), Anchor::Newest, 5)
+        .await
+        .unwrap()
+        .unwrap();
+    let body = page.items[0].body.clone().unwrap();
+    assert!(["a\0b", "a\u{fffd}b"].contains(&body.as_str()), "{body:?}");
+    assert_eq!(
+        reader
+            .lag(crate::world::PARTITIONS.partition_of(group))
+            .await
+            .unwrap(),
+        0
+    );
+    assert!(
+        reader
+            .rooms(user(0), "a\0", None, 5)
+            .await
+            .unwrap()
+            .items
+            .is_empty()
     );
 }

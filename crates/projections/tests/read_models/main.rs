@@ -66,4 +66,5 @@ behaviours![
     cursors_walk_through_everything_once,
     two_projectors_at_once_are_harmless,
     an_unreadable_event_parks_its_conversation_only,
+    a_text_with_a_nul_is_projected_all_the_same,
 ];

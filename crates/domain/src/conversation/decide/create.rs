@@ -144,7 +144,7 @@ fn check_line(text: Option<&str>, field: &'static str, chars_max: usize) -> Resu
         field,
         rules::TOO_LONG,
     )?;
-    refuse(text.trim().is_empty(), field, rules::BLANK)?;
+    refuse(rules::is_blank(text), field, rules::BLANK)?;
     refuse(
         text.chars().any(char::is_control),
         field,

@@ -23,7 +23,17 @@ pub(super) fn send(
             reason: rules::TOO_LONG,
         });
     }
-    if body.trim().is_empty() {
+    // Tabs and line breaks are how people write; the others break terminals and some stores (NUL in PostgreSQL's text).
+    if body
+        .chars()
+        .any(|character| character.is_control() && !matches!(character, '\t' | '\n' | '\r'))
+    {
+        return Err(Rejection::Invalid {
+            field: rules::FIELD_BODY,
+            reason: rules::CONTROL_CHARACTERS,
+        });
+    }
+    if rules::is_blank(body) {
         return Err(Rejection::Invalid {
             field: rules::FIELD_BODY,
             reason: rules::BLANK,
