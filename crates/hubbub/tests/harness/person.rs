@@ -242,10 +242,10 @@ pub(crate) async fn history(rest: &Rest, conversation: Uuid) -> Vec<Message> {
             .messages(conversation, &query)
             .await
             .expect("history can be read");
-        if page.items.is_empty() {
+        all.extend(page.items);
+        if page.next_cursor.is_none() {
             return all;
         }
-        all.extend(page.items);
     }
 }
 
@@ -258,10 +258,10 @@ pub(crate) async fn log(rest: &Rest, conversation: Uuid) -> Vec<RawEvent> {
             .events(conversation, from_seq, Some(PAGE))
             .await
             .expect("events can be read");
-        if page.items.is_empty() {
+        all.extend(page.items);
+        if page.next_cursor.is_none() {
             return all;
         }
-        all.extend(page.items);
     }
 }
 

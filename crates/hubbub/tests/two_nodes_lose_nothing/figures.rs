@@ -33,7 +33,8 @@ struct Counters {
 
 #[derive(Debug)]
 struct Takeover {
-    killed_at: Instant,
+    /// On the clock of [`Figures::now`].
+    killed_at: u64,
     orphaned: BTreeSet<Uuid>,
     /// Time from the kill to the first ack, per orphaned conversation.
     first_ack: HashMap<Uuid, Duration>,
@@ -67,14 +68,20 @@ impl Figures {
         println!("{seconds:6.1} s: {what}, {} acked", *self.0.acked.borrow());
     }
 
-    pub(crate) fn acked(&self, conversation: Uuid) {
+    /// A message was acked that was asked for at `asked_at`, on the clock of [`Self::now`].
+    pub(crate) fn acked(&self, conversation: Uuid, asked_at: u64) {
         self.0.acked.send_modify(|acked| *acked += 1);
         let mut takeover = self.0.takeover.lock().expect("nobody panicked");
+        // What was under way when the node died may have been stored before.
         if let Some(takeover) = takeover.as_mut()
+            && takeover.killed_at < asked_at
             && takeover.orphaned.contains(&conversation)
         {
-            let gap = takeover.killed_at.elapsed();
-            takeover.first_ack.entry(conversation).or_insert(gap);
+            let gap = self.now() - takeover.killed_at;
+            takeover
+                .first_ack
+                .entry(conversation)
+                .or_insert(Duration::from_micros(gap));
         }
     }
 
@@ -89,7 +96,7 @@ impl Figures {
     /// The owner of these conversations was killed just now.
     pub(crate) fn killed(&self, orphaned: &BTreeSet<Uuid>) {
         *self.0.takeover.lock().expect("nobody panicked") = Some(Takeover {
-            killed_at: Instant::now(),
+            killed_at: self.now(),
             orphaned: orphaned.clone(),
             first_ack: HashMap::new(),
         });

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use hubbub_client::Rest;
 use uuid::Uuid;
 
 use crate::checker::{self, Broken, Command, Logs, Row, SocketLog, Subscription, UnreadCount};
 use crate::company::Company;
 use crate::harness::deployment::Deployment;
-use crate::harness::person::{history, inbox, log};
+use crate::harness::person::{Person, history, inbox, log};
 
 /// Faults that a failed run prints; the rest are counted.
 const FAULTS_SHOWN: usize = 40;
@@ -42,12 +43,13 @@ impl<'a> Judge<'a> {
                 conversation.people[conversation.people.len() - 1],
             );
             for person in [first, last] {
-                let mut seen = Vec::new();
-                for rest in self.company.people[person].rests() {
-                    seen.push(history(&rest, conversation.id).await);
-                }
+                let [one, other] = both_nodes(&self.company.people[person]);
+                let (here, there) = tokio::join!(
+                    history(&one, conversation.id),
+                    history(&other, conversation.id)
+                );
                 assert!(
-                    seen[0] == seen[1],
+                    here == there,
                     "{when}: the history of {} differs between the nodes",
                     conversation.id
                 );
@@ -97,17 +99,16 @@ impl<'a> Judge<'a> {
         let mut logs = Logs::new();
         for conversation in &self.company.conversations {
             let person = &self.company.people[conversation.people[0]];
-            let mut seen = Vec::new();
-            for rest in person.rests() {
-                seen.push(log(&rest, conversation.id).await);
-            }
-            if seen[0] != seen[1] {
+            let [one, other] = both_nodes(person);
+            let (log, elsewhere) =
+                tokio::join!(log(&one, conversation.id), log(&other, conversation.id));
+            if log != elsewhere {
                 broken.push(format!(
                     "the log of {} differs between the nodes",
                     conversation.id
                 ));
             }
-            logs.insert(conversation.id, seen.swap_remove(0));
+            logs.insert(conversation.id, log);
         }
         logs
     }
@@ -123,16 +124,16 @@ impl<'a> Judge<'a> {
     async fn unread_counts(&self) -> Vec<UnreadCount> {
         let mut counts = Vec::new();
         for person in &self.company.people {
-            for rest in person.rests() {
-                counts.extend(inbox(&rest).await.into_iter().map(|entry| UnreadCount {
-                    user: person.id(),
-                    conversation: entry.id,
-                    read_no: entry.read_no,
-                    joined_no: entry.joined_no,
-                    head_no: entry.head_no,
-                    unread: entry.unread,
-                }));
-            }
+            let [one, other] = both_nodes(person);
+            let (here, there) = tokio::join!(inbox(&one), inbox(&other));
+            counts.extend(here.into_iter().chain(there).map(|entry| UnreadCount {
+                user: person.id(),
+                conversation: entry.id,
+                read_no: entry.read_no,
+                joined_no: entry.joined_no,
+                head_no: entry.head_no,
+                unread: entry.unread,
+            }));
         }
         counts
     }
@@ -174,6 +175,11 @@ pub(crate) fn shortened(broken: &Broken) -> String {
         let _infallible = writeln!(text, "… and {} more", broken.len() - FAULTS_SHOWN);
     }
     text
+}
+
+/// The same person's interface at the home node and at the other.
+fn both_nodes(person: &Person) -> [Rest; 2] {
+    [0, 1].map(|node| person.rest.at(&person.urls[node]))
 }
 
 fn row(line: &str) -> Row {

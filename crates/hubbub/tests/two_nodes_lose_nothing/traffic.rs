@@ -209,6 +209,7 @@ struct Saying {
     speaker: Arc<Speaker>,
     id: Uuid,
     conversation: Uuid,
+    asked_at: u64,
     step: Step,
     receipt: hubbub_client::SendReceipt,
 }
@@ -216,13 +217,13 @@ struct Saying {
 impl Saying {
     /// Hands the message to the client, in its order, and once more if it is to be sent twice at once.
     async fn begin(speaker: &Arc<Speaker>, conversation: Uuid, step: Step) -> Self {
-        let id = fresh_uuid();
+        let (id, asked_at) = (fresh_uuid(), speaker.figures.now());
         let command = Command {
             id,
             conversation,
             by: speaker.user,
             body: step.body.clone(),
-            asked_at: speaker.figures.now(),
+            asked_at,
             acks: Vec::new(),
         };
         speaker
@@ -245,6 +246,7 @@ impl Saying {
             speaker: Arc::clone(speaker),
             id,
             conversation,
+            asked_at,
             step,
             receipt,
         }
@@ -256,6 +258,7 @@ impl Saying {
             speaker,
             id,
             conversation,
+            asked_at,
             step,
             mut receipt,
         } = self;
@@ -279,7 +282,7 @@ impl Saying {
                 .await;
             receipt = again.expect("the client runs");
         };
-        speaker.figures.acked(conversation);
+        speaker.figures.acked(conversation, asked_at);
         match step.twice {
             None | Some(Twice::AtOnce) => {}
             Some(Twice::AfterTheAck) => {
