@@ -11,6 +11,8 @@
 )]
 
 mod errors;
+mod faults;
+mod gate;
 mod http;
 mod owner;
 mod reads;

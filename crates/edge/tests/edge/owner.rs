@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,7 +24,7 @@ use hubbub_wire::bus::{
     Accepted, Ephemeral, EvBatch, EvEntry, HeadBroadcast, How, INLINE_RECIPIENTS_MAX, MarkRequest,
 };
 use hubbub_wire::stored::EventRow;
-use tokio::sync::Mutex;
+use parking_lot::Mutex;
 
 pub(crate) const PARTITIONS: PartitionCount = PartitionCount::EMBEDDED;
 
@@ -33,9 +33,23 @@ pub(crate) struct Owner {
     pub(crate) log: MemoryLog,
     bus: Arc<dyn Bus>,
     me: Incarnation,
-    pub(crate) inner: Mutex<Inner>,
+    pub(crate) inner: tokio::sync::Mutex<Inner>,
     /// Whether small conversations name their recipients.
     pub(crate) inline: AtomicBool,
+    pub(crate) faults: Faults,
+}
+
+/// What goes wrong, once a test says so.
+#[derive(Default)]
+pub(crate) struct Faults {
+    /// Nobody hears where this partition stands.
+    pub(crate) silent: Mutex<Option<PartitionId>>,
+    /// Whoever asks about it is told that the log contradicts itself.
+    pub(crate) unreadable: Mutex<Option<ConversationId>>,
+    /// What commits just after the next access was judged.
+    pub(crate) meanwhile: Mutex<Vec<Command>>,
+    /// As many marks are lost from memory; who waits until they are stored hears of it.
+    pub(crate) lost_marks: AtomicU32,
 }
 
 pub(crate) struct Inner {
@@ -92,14 +106,17 @@ impl Owner {
             log,
             bus,
             me,
-            inner: Mutex::new(inner),
+            inner: tokio::sync::Mutex::new(inner),
             inline: AtomicBool::new(true),
+            faults: Faults::default(),
         })
     }
 
     /// Says where every partition stands, as an owner does once a second.
     pub(crate) async fn broadcast_heads(&self, user_rev: u64) {
-        let heads = self.log.heads(&[]).await.unwrap();
+        let mut heads = self.log.heads(&[]).await.unwrap();
+        let silent = *self.faults.silent.lock();
+        heads.retain(|head| Some(head.partition) != silent);
         let broadcast = HeadBroadcast {
             incarnation: self.me,
             user_rev,
@@ -241,6 +258,17 @@ impl CommandRouter for Owner {
     }
 
     async fn mark(&self, mark: MarkRequest, _deadline: Duration) -> Result<(), SubmitError> {
+        let lost = &self.faults.lost_marks;
+        let lose = lost.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+            left.checked_sub(1)
+        });
+        if lose.is_ok() {
+            return if mark.wait_stored {
+                Err(SubmitError::UnknownOutcome)
+            } else {
+                Ok(())
+            };
+        }
         let mut inner = self.inner.lock().await;
         let conversation = inner
             .conversations

@@ -1,6 +1,7 @@
 //! The read models of the stand-in: answers straight from the folded states.
 
 use async_trait::async_trait;
+use hubbub_cluster::CommandRouter;
 use hubbub_domain::conversation::{JoinHistory, Kind, Member, Visibility};
 use hubbub_domain::ids::{ConversationId, UserId};
 use hubbub_domain::position::{MessageNo, PartitionId, Seq};
@@ -10,6 +11,7 @@ use hubbub_projections::{
 };
 
 use crate::owner::{Conversation, Owner};
+use crate::rig::PATIENCE;
 
 impl Conversation {
     fn access(&self, user: UserId) -> Option<Access> {
@@ -93,13 +95,21 @@ fn page<T>(items: Vec<T>) -> Page<T> {
 #[async_trait]
 impl ReadModels for Owner {
     async fn access(&self, id: ConversationId, user: UserId) -> Result<Option<Access>, QueryError> {
-        Ok(self
+        if *self.faults.unreadable.lock() == Some(id) {
+            return Err(QueryError::Inconsistent("a test says so".to_owned()));
+        }
+        let access = self
             .inner
             .lock()
             .await
             .conversations
             .get(&id)
-            .and_then(|found| found.access(user)))
+            .and_then(|found| found.access(user));
+        let meanwhile = std::mem::take(&mut *self.faults.meanwhile.lock());
+        for command in meanwhile {
+            self.submit(command, false, PATIENCE, None).await.unwrap();
+        }
+        Ok(access)
     }
 
     async fn summary(

@@ -22,6 +22,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
+use crate::gate::Gate;
 use crate::owner::{Owner, PARTITIONS};
 
 /// How long anything may take on a loaded machine.
@@ -31,6 +32,7 @@ pub(crate) struct Rig {
     pub(crate) bus: MemoryBus,
     pub(crate) owner: Arc<Owner>,
     pub(crate) edges: Vec<Edge>,
+    pub(crate) gate: Arc<Gate>,
     _data: tempfile::TempDir,
     _heads: DropGuard,
 }
@@ -50,7 +52,8 @@ impl Rig {
 
     pub(crate) async fn with(edges: usize, limits: EdgeLimits, public_url: Option<&str>) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let identity = open_accounts(data.path()).await;
+        let gate = Arc::new(Gate::before(open_accounts(data.path()).await));
+        let identity: Arc<dyn Identity> = Arc::clone(&gate) as _;
         let bus = MemoryBus::new();
         let owner = Owner::start(Arc::new(bus.clone())).await;
         let mut started = Vec::new();
@@ -81,6 +84,7 @@ impl Rig {
             bus,
             owner,
             edges: started,
+            gate,
             _data: data,
             _heads: heads.drop_guard(),
         }
