@@ -19,6 +19,8 @@ const KEYS_MAX: usize = 100_000;
 pub(crate) struct Budgets {
     pub(crate) sends: Buckets<UserId>,
     pub(crate) searches: Buckets<UserId>,
+    /// Spent after the answer, by what it showed.
+    pub(crate) directory_rows: Buckets<UserId>,
     pub(crate) logins: Buckets<IpAddr>,
     pub(crate) registrations: Buckets<IpAddr>,
 }
@@ -28,6 +30,7 @@ impl Budgets {
         Self {
             sends: Buckets::new(budgets.sends),
             searches: Buckets::new(budgets.searches),
+            directory_rows: Buckets::new(budgets.directory_rows),
             logins: Buckets::new(budgets.logins),
             registrations: Buckets::new(budgets.registrations),
         }
@@ -56,6 +59,39 @@ impl<K: Eq + Hash> Buckets<K> {
         }
     }
 
+    /// Whether anything is left.
+    ///
+    /// # Errors
+    /// When it is spent: in how many milliseconds it will not be.
+    pub(crate) fn look(&self, key: &K, now: Timestamp) -> Result<(), u64> {
+        let now_us = now.millis().saturating_mul(1_000);
+        let keys = self.keys.lock();
+        let spent_us = keys
+            .get(key)
+            .map_or(0, |full_at| full_at.saturating_sub(now_us));
+        let over_us = spent_us
+            .saturating_add(self.cost_us)
+            .saturating_sub(self.full_us);
+        if over_us > 0 {
+            return Err(u64::try_from(over_us / 1_000)
+                .unwrap_or(0)
+                .saturating_add(1));
+        }
+        Ok(())
+    }
+
+    /// Takes `uses` off, also more than there is: what was shown was shown.
+    pub(crate) fn charge(&self, key: K, uses: usize, now: Timestamp) {
+        let now_us = now.millis().saturating_mul(1_000);
+        let cost_us = self
+            .cost_us
+            .saturating_mul(i64::try_from(uses).unwrap_or(i64::MAX));
+        let mut keys = self.keys.lock();
+        forget_refilled(&mut keys, now_us);
+        let full_at = keys.entry(key).or_insert(now_us);
+        *full_at = (*full_at).max(now_us).saturating_add(cost_us);
+    }
+
     /// Uses the budget once.
     ///
     /// # Errors
@@ -63,9 +99,7 @@ impl<K: Eq + Hash> Buckets<K> {
     pub(crate) fn spend(&self, key: K, now: Timestamp) -> Result<(), u64> {
         let now_us = now.millis().saturating_mul(1_000);
         let mut keys = self.keys.lock();
-        if keys.len() >= KEYS_MAX {
-            keys.retain(|_, full_at| *full_at > now_us);
-        }
+        forget_refilled(&mut keys, now_us);
         let full_at = keys.entry(key).or_insert(now_us);
         let after = (*full_at).max(now_us).saturating_add(self.cost_us);
         let over_us = after.saturating_sub(now_us).saturating_sub(self.full_us);
@@ -76,6 +110,13 @@ impl<K: Eq + Hash> Buckets<K> {
         }
         *full_at = after;
         Ok(())
+    }
+}
+
+/// A full bucket is as good as none.
+fn forget_refilled<K: Eq + Hash>(keys: &mut HashMap<K, i64>, now_us: i64) {
+    if keys.len() >= KEYS_MAX {
+        keys.retain(|_, full_at| *full_at > now_us);
     }
 }
 
@@ -101,6 +142,21 @@ mod tests {
         assert_eq!(wait, 51, "one use in 50 ms, rounded up");
         assert_eq!(sends.spend(1, at(1_050)), Ok(()));
         assert!(sends.spend(1, at(1_050)).is_err());
+    }
+
+    #[test]
+    fn what_was_shown_is_charged_afterwards() {
+        let rows = Buckets::new(Budget {
+            count: 600,
+            per_s: 3_600,
+            burst: None,
+        });
+        assert_eq!(rows.look(&1, at(0)), Ok(()));
+        rows.charge(1, 599, at(0));
+        assert_eq!(rows.look(&1, at(0)), Ok(()));
+        rows.charge(1, 200, at(0));
+        assert!(rows.look(&1, at(0)).is_err());
+        assert_eq!(rows.look(&1, at(200 * 6_000)), Ok(()));
     }
 
     #[test]

@@ -92,6 +92,14 @@ impl Refusal {
         Self::new(ErrorCode::Forbidden, rule)
     }
 
+    /// The id belongs to another request.
+    pub(crate) fn other_request() -> Self {
+        Self::new(
+            ErrorCode::IdempotencyMismatch,
+            "this id was used for another request",
+        )
+    }
+
     pub(crate) fn too_large() -> Self {
         Self {
             close: true,
@@ -189,10 +197,7 @@ impl From<Rejection> for Refusal {
             Rejection::Forbidden { rule } => Self::forbidden(rule),
             Rejection::Invalid { field, reason } => Self::unprocessable(field, reason),
             Rejection::Conflict { reason } => Self::new(ErrorCode::Conflict, reason),
-            Rejection::IdempotencyMismatch => Self::new(
-                ErrorCode::IdempotencyMismatch,
-                "this id was used for another request",
-            ),
+            Rejection::IdempotencyMismatch => Self::other_request(),
         }
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod auth;
 pub(crate) mod call;
 pub(crate) mod conversations;
 pub(crate) mod health;
+pub(crate) mod keys;
 pub(crate) mod me;
 pub(crate) mod members;
 pub(crate) mod messages;
@@ -46,7 +47,7 @@ const CSP: HeaderValue = HeaderValue::from_static(
      frame-ancestors 'none'",
 );
 /// On every answer.
-const HEADERS: [(HeaderName, HeaderValue); 5] = [
+pub(crate) const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (HeaderName::from_static("content-security-policy"), CSP),
     (
         HeaderName::from_static("x-content-type-options"),

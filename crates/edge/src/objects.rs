@@ -156,7 +156,7 @@ pub(crate) fn message(row: &MessageRow, reader: UserId) -> Message {
     }
 }
 
-/// A conversation as `reader` sees it; `people` knows the peer.
+/// A conversation as `reader` sees it; `people` knows the peer. Who is not a member sees that it is there, not what is said in it.
 pub(crate) fn conversation(
     summary: &Summary,
     reader: UserId,
@@ -186,6 +186,7 @@ pub(crate) fn conversation(
         last_message: summary
             .last_message
             .as_ref()
+            .filter(|_| summary.my_role.is_some())
             .map(|row| message(row, reader)),
         draft: None,
         peer,

@@ -3,9 +3,10 @@
 //! Start: listen (nobody is accepted yet), subscribe and read heads, then accept. Stop: no new connections, requests finish, sockets are
 //! told when to come back and closed with 1012 over the drain window, then the fan-out ends.
 //!
-//! - [`accept`] the loop · [`stream`] a connection's bytes · [`framing`] ambiguous requests · [`metrics`] the other listener.
+//! - [`accept`] the loop · [`stream`] a connection's bytes · [`framing`] ambiguous requests · [`bare`] unreadable ones · [`metrics`] the other listener.
 
 pub(crate) mod accept;
+pub(crate) mod bare;
 pub(crate) mod framing;
 pub(crate) mod metrics;
 pub(crate) mod stream;
@@ -33,6 +34,7 @@ use crate::auth::origin::{BadPublicUrl, Origins};
 use crate::budget::Budgets;
 use crate::fanout::{self, FanOutDeps};
 use crate::http;
+use crate::http::keys::Keys;
 use crate::options::EdgeOptions;
 use crate::people::People;
 use crate::state::Shared;
@@ -167,6 +169,7 @@ impl Edge {
             metrics: deps.metrics,
             node_id: options.node_id,
             budgets: Budgets::new(&options.limits.budgets),
+            keys: Keys::new(),
             limits: options.limits,
             origins,
             draining: draining.clone(),

@@ -103,7 +103,7 @@ pub(crate) async fn run(mut socket: WebSocket, shared: Arc<Shared>, token: Optio
     };
     let greeting = match greeted {
         Ok(Some(greeting)) => greeting,
-        Ok(None) => return,
+        Ok(None) => return socket::leave(socket).await,
         Err(closing) => return socket::close(socket, closing).await,
     };
     let Greeting {
@@ -227,8 +227,9 @@ impl Session {
             let rest = self.under_way.for_each(async |_done| {});
             spawn_named("edge unheard answers", OnError::Log, rest);
         }
-        if let Some(closing) = ended {
-            socket::close(self.socket, closing).await;
+        match ended {
+            Some(closing) => socket::close(self.socket, closing).await,
+            None => socket::leave(self.socket).await,
         }
     }
 

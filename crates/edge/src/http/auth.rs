@@ -21,6 +21,7 @@ use crate::state::Shared;
 
 pub(crate) async fn register(mut call: Call) -> Result<Response, Refusal> {
     not_from_elsewhere(&call)?;
+    let (key, repeated) = call.command_id()?;
     let body: Register = call.json().await?;
     if let Some(address) = call.budgeted_address() {
         spend(
@@ -39,7 +40,21 @@ pub(crate) async fn register(mut call: Call) -> Result<Response, Refusal> {
         password: body.password,
         email: body.email,
     };
-    let (user, _session, token) = call.shared.identity.register(new, call.origin()).await?;
+    let request = (&new.username, &new.display_name, &new.password, &new.email);
+    if repeated && call.shared.keys.check(None, key, &request).await? {
+        // The answer was lost: the account is there, and whoever knows the password gets a session to it.
+        let again = call
+            .shared
+            .identity
+            .login(&new.username, &new.password, call.origin());
+        let (user, _session, token) = again.await?;
+        return Ok(started(&call, &user, &token, true));
+    }
+    let registered = call.shared.identity.register(new.clone(), call.origin());
+    let (user, _session, token) = registered.await?;
+    if repeated {
+        call.shared.keys.keep(None, key, &request).await;
+    }
     Ok(started(&call, &user, &token, true))
 }
 

@@ -98,16 +98,20 @@ impl Call {
         self.shared.origins.verdict(&self.parts.headers)
     }
 
-    /// An id of the path. What is no UUID names nothing.
+    /// An id of the path. What is not written as ids are names nothing.
     pub(crate) fn id(&self, name: &str) -> Result<Uuid, Refusal> {
+        const WRITTEN_CHARS: usize = 36;
         self.param(name)
+            .filter(|value| value.len() == WRITTEN_CHARS)
             .and_then(|value| Uuid::parse_str(value).ok())
             .ok_or_else(Refusal::not_found)
     }
 
-    /// A number of the path. What is no number names nothing.
+    /// A number of the path. What is not written as numbers are names nothing.
     pub(crate) fn number(&self, name: &str) -> Result<u64, Refusal> {
+        let plain = |value: &&str| !value.starts_with(['0', '+']) || *value == "0";
         self.param(name)
+            .filter(plain)
             .and_then(|value| value.parse().ok())
             .ok_or_else(Refusal::not_found)
     }

@@ -8,7 +8,7 @@ use hubbub_domain::conversation::{
     Command, Intent, JoinHistory, Kind, NewConversation, Operation, Posting, RequestKey, Settings,
     Visibility,
 };
-use hubbub_domain::ids::{ConversationId, UserId};
+use hubbub_domain::ids::{CommandId, ConversationId, UserId};
 use hubbub_wire::bus::How;
 use hubbub_wire::client::object as wire;
 use hubbub_wire::rest::{ChooseSettings, CreateConversation, InboxFilter, InboxQuery, SearchQuery};
@@ -112,11 +112,25 @@ pub(crate) async fn create(mut call: Call) -> Result<Response, Refusal> {
         by: session.user,
         intent: Intent::Create(new),
     };
+    // The derived id of a group or room tells a reused key by itself; that of a direct conversation does not depend on it.
+    let request = (kind, conversation);
+    if retry {
+        call.shared
+            .keys
+            .check(Some(session.user), key, &request)
+            .await?;
+    }
     let accepted = call
         .shared
         .router
         .submit(command, retry, SEND_DEADLINE, Call::trace())
         .await?;
+    if retry {
+        call.shared
+            .keys
+            .keep(Some(session.user), key, &request)
+            .await;
+    }
     let summary = summary(&call, conversation, session.user).await?;
     Ok(match accepted.how {
         How::Stored | How::Duplicate => created(&summary),
@@ -153,7 +167,11 @@ pub(crate) async fn leave(mut call: Call) -> Result<Response, Refusal> {
     let session = call.session().await?;
     let id = ConversationId::from_uuid(call.id("id")?);
     let access = call.shared.read_models.access(id, session.user).await?;
-    let (key, retry) = call.command_id()?;
+    let (key, retry) = match call.command_id() {
+        // Nothing is said about a request to what cannot be seen.
+        Err(_bad_key) if access.is_none() => (CommandId::from_uuid(ids::fresh()), false),
+        key => key?,
+    };
     if access.is_some() {
         call.no_body().await?;
     }

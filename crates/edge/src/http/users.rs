@@ -22,11 +22,15 @@ pub(crate) async fn search(call: Call) -> Result<Response, Refusal> {
         .searches
         .spend(session.user, call.shared.clock.now());
     spent.map_err(Refusal::rate_limited)?;
+    let rows = &call.shared.budgets.directory_rows;
+    rows.look(&session.user, call.shared.clock.now())
+        .map_err(Refusal::rate_limited)?;
     let page = call
         .shared
         .identity
         .search(text, query.cursor.as_deref(), limit)
         .await?;
+    rows.charge(session.user, page.items.len(), call.shared.clock.now());
     Ok(list(
         page.items.iter().map(objects::user).collect(),
         page.next_cursor,

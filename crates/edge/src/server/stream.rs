@@ -5,7 +5,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hubbub_telemetry::{OnError, spawn_named};
@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::server::bare;
 use crate::server::framing::Scanner;
 
 /// How long the rest of a connection is read.
@@ -30,6 +31,10 @@ pub(crate) struct Stream {
     place: Option<OwnedSemaphorePermit>,
     scanner: Scanner,
     ended: bool,
+    /// What goes out instead of a bare refusal of the library, and how much of it has.
+    instead: Option<(Vec<u8>, usize)>,
+    /// The last write was not taken whole: what comes next is its rest, not the beginning of an answer.
+    mid_write: bool,
 }
 
 impl Stream {
@@ -39,6 +44,8 @@ impl Stream {
             place: Some(place),
             scanner,
             ended: false,
+            instead: None,
+            mid_write: false,
         }
     }
 
@@ -47,6 +54,31 @@ impl Stream {
             .as_mut()
             .map(Pin::new)
             .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl Stream {
+    /// Writes the rest of what goes out instead.
+    fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some((answer, mut sent)) = self.instead.take() else {
+            return Poll::Ready(Ok(()));
+        };
+        loop {
+            let rest = answer.get(sent..).unwrap_or_default();
+            if rest.is_empty() {
+                self.instead = Some((answer, sent));
+                return Poll::Ready(Ok(()));
+            }
+            match self.tcp()?.poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(written)) => sent = sent.saturating_add(written),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.instead = Some((answer, sent));
+                    return Poll::Pending;
+                }
+            }
+        }
     }
 }
 
@@ -103,20 +135,20 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.tcp()?.poll_write(cx, bytes)
+        if self.instead.is_none() && !self.mid_write {
+            self.instead = bare::replacement(bytes).map(|answer| (answer, 0));
+        }
+        if self.instead.is_none() {
+            let polled = self.tcp()?.poll_write(cx, bytes);
+            self.mid_write = !matches!(polled, Poll::Ready(Ok(written)) if written == bytes.len());
+            return polled;
+        }
+        ready!(self.poll_instead(cx))?;
+        // The library closes after such an answer; whatever else it writes until then is part of it.
+        Poll::Ready(Ok(bytes.len()))
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.tcp()?.poll_write_vectored(cx, pieces)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.tcp.as_ref().is_some_and(AsyncWrite::is_write_vectored)
-    }
+    // Vectored writes are left out: an answer arrives in one piece that way, and can be looked at.
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.tcp()?.poll_flush(cx)

@@ -79,6 +79,15 @@ pub(crate) async fn write(socket: &mut WebSocket, message: Message) -> bool {
     )
 }
 
+/// Lets the library answer the other side's close, so that the end is a clean one for them, too (RFC 6455 §5.5.1).
+pub(crate) async fn leave(mut socket: WebSocket) {
+    let answer = async { while let Some(Ok(_)) = socket.recv().await {} };
+    // Whoever vanished without a word gets none; the time is all that is lost.
+    tokio::time::timeout(CLOSE_DEADLINE, answer)
+        .await
+        .unwrap_or_default();
+}
+
 /// Says goodbye and waits a moment for the answer, so that the code arrives.
 pub(crate) async fn close(mut socket: WebSocket, closing: Closing) {
     let frame = CloseFrame {

@@ -289,3 +289,83 @@ async fn sends_over_the_budget_are_put_off() {
     assert!(third.headers["retry-after"].parse::<u64>().unwrap() >= 1);
     assert!(third.json()["retry_after_ms"].as_u64().unwrap() > 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_request_at_all_is_told_so_in_the_same_words() {
+    let rig = Rig::start().await;
+    let many: String = (0..120).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let cases = [
+        ("NONSENSE\r\n\r\n".to_owned(), 400),
+        (
+            format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(70_000)),
+            414,
+        ),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n"), 431),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"
+                .to_owned(),
+            400,
+        ),
+    ];
+    for (request, status) in cases {
+        let answer = raw(rig.addr(), request.as_bytes()).await;
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (status, "invalid"),
+            "{answer:?}"
+        );
+        assert!(answer.headers["content-security-policy"].contains("frame-ancestors"));
+        assert_eq!(answer.headers["x-content-type-options"], "nosniff");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_names_one_request_also_where_no_id_follows_from_it() {
+    let rig = Rig::start().await;
+    let (ada, bob, eve) = (
+        rig.person("ada").await,
+        rig.person("bob").await,
+        rig.person("eve").await,
+    );
+    let (token, key) = (format!("Bearer {}", ada.token), fresh_uuid().to_string());
+    let direct = async |other: uuid::Uuid| {
+        let headers = [
+            ("Authorization", token.as_str()),
+            ("Idempotency-Key", key.as_str()),
+        ];
+        let body = json!({"kind": "direct", "members": [other]});
+        call(
+            rig.addr(),
+            "POST",
+            "/api/v1/conversations",
+            &headers,
+            Some(&body),
+        )
+        .await
+    };
+    assert_eq!(direct(bob.id).await.status, 201);
+    assert_eq!(direct(bob.id).await.status, 201);
+    assert_eq!(direct(eve.id).await.code(), "idempotency_mismatch");
+
+    let name = format!("new-{}", fresh_uuid().as_u128() % 1_000_000_000);
+    let register = async |key: &str, display_name: &str| {
+        let body = json!({"username": name, "display_name": display_name, "password": "a long enough passphrase 7"});
+        call(
+            rig.addr(),
+            "POST",
+            "/api/v1/auth/register",
+            &[("Idempotency-Key", key)],
+            Some(&body),
+        )
+        .await
+    };
+    assert_eq!(register("seven", "New").await.status, 400);
+    let (first, again) = (register(&key, "New").await, register(&key, "New").await);
+    assert_eq!((first.status, again.status), (201, 201));
+    assert_eq!(first.json()["user"], again.json()["user"]);
+    assert_eq!(register(&key, "Other").await.code(), "idempotency_mismatch");
+    assert_eq!(
+        register(&fresh_uuid().to_string(), "New").await.code(),
+        "conflict"
+    );
+}

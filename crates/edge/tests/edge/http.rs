@@ -152,6 +152,15 @@ async fn rooms_are_found_joined_and_left() {
         (shown.status, &shown.json()["my_role"]),
         (200, &Value::Null)
     );
+    rig.send(&ada, id.parse().unwrap(), "among members").await;
+    let seen = rig
+        .api(&bob, "GET", &format!("/conversations/{id}"), None)
+        .await
+        .json();
+    assert_eq!(
+        (&seen["head_no"], seen.get("last_message")),
+        (&json!(1), None)
+    );
     let messages = format!("/conversations/{id}/messages");
     assert_eq!(
         rig.api(&bob, "GET", &messages, None).await.code(),

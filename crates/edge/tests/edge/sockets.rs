@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use futures_util::{SinkExt, StreamExt};
 use hubbub_edge::EdgeLimits;
 use hubbub_testkit::fresh_uuid;
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::rig::{Rig, Socket, call};
 
@@ -467,4 +471,30 @@ async fn shutting_down_says_drain_and_closes_with_restart() {
     drop(socket);
     assert!(down.await.unwrap(), "everything ended in time");
     assert!(tokio::net::TcpStream::connect(addr).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_says_goodbye_gets_it_back() {
+    let rig = Rig::start().await;
+    let ada = rig.person("ada").await;
+    for hello in [true, false] {
+        let url = format!("ws://{}/api/v1/ws", rig.addr());
+        let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+        if hello {
+            let hello = json!({"t": "hello", "token": ada.token}).to_string();
+            socket.send(Message::text(hello)).await.unwrap();
+        }
+        let frame = CloseFrame {
+            code: CloseCode::Normal,
+            reason: "".into(),
+        };
+        socket.send(Message::Close(Some(frame))).await.unwrap();
+        let mut answer = None;
+        while let Some(Ok(message)) = socket.next().await {
+            if let Message::Close(frame) = message {
+                answer = frame.map(|frame| u16::from(frame.code));
+            }
+        }
+        assert_eq!(answer, Some(1000), "after hello: {hello}");
+    }
 }
