@@ -11,7 +11,7 @@ use std::time::Duration;
 use hubbub_domain::conversation::Event;
 use hubbub_domain::ids::{ConversationId, UserId};
 use hubbub_domain::position::{Offset, PartitionId, Seq};
-use hubbub_event_log::LogReader;
+use hubbub_event_log::{LogReader, ReadError};
 use hubbub_wire::stored::EventRow;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
@@ -185,10 +185,19 @@ impl Projector {
             let Some(from) = self.checkpoints.get(&partition).copied() else {
                 continue;
             };
-            let read = self
+            let read = match self
                 .log
                 .tail(partition, from, BATCH_EVENTS_PER_PARTITION)
-                .await?;
+                .await
+            {
+                Ok(read) => read,
+                // A hole stops its own partition and is reported at every look; its neighbours go on.
+                Err(ReadError::Inconsistent(what)) => {
+                    tracing::error!(%partition, %what, "cannot project an inconsistent partition");
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let Some(last) = read.last() else { continue };
             moves.push(Move {
                 partition,

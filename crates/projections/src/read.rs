@@ -17,7 +17,7 @@ use crate::port::{
     QueryError, ReadModels, Summary,
 };
 use crate::store::{InboxPlace, Projection, RoomPlace, Store};
-use crate::tail::{Tail, too_far_behind};
+use crate::tail::Tail;
 
 /// Members read at once when a whole membership is asked for.
 const MEMBERS_PAGE: usize = 1_000;
@@ -97,7 +97,7 @@ impl Reader {
             .collect();
         let wanted: Vec<(ConversationId, MessageNo)> = rows
             .iter()
-            .filter(|(row, _)| row.head_no > MessageNo::ZERO && !fresh.contains_key(&row.id))
+            .filter(|(row, _)| row.head_no > MessageNo::ZERO && newest_in(fresh, row).is_none())
             .map(|(row, _)| (row.id, row.head_no))
             .collect();
         let mut newest: HashMap<ConversationId, MessageRow> = self
@@ -117,8 +117,7 @@ impl Reader {
         }
         let mut summaries = Vec::with_capacity(rows.len());
         for (row, member) in rows {
-            let last = fresh
-                .get(&row.id)
+            let last = newest_in(fresh, &row)
                 .cloned()
                 .or_else(|| newest.remove(&row.id));
             let marker = markers.get(&row.id).copied();
@@ -197,31 +196,61 @@ impl Reader {
     }
 
     /// Events that the inbox projection has not seen, grouped by conversation.
-    async fn unprojected(
-        &self,
-    ) -> Result<BTreeMap<ConversationId, Vec<(PartitionId, Entry)>>, QueryError> {
+    async fn unprojected(&self) -> Result<Option<Unprojected>, QueryError> {
         let checkpoints: Vec<(PartitionId, Offset)> =
             self.store.checkpoints(Projection::Inbox).await?;
-        let entries = self
-            .tail
-            .of_partitions(&checkpoints)
-            .await?
-            .ok_or_else(too_far_behind)?;
-        let mut grouped: BTreeMap<ConversationId, Vec<(PartitionId, Entry)>> = BTreeMap::new();
+        let Some(entries) = self.tail.of_partitions(&checkpoints).await? else {
+            return Ok(None);
+        };
+        let mut grouped = Unprojected::new();
         for (partition, entry) in entries {
             grouped
                 .entry(entry.recorded.conversation)
                 .or_default()
                 .push((partition, entry));
         }
-        Ok(grouped)
+        Ok(Some(grouped))
+    }
+
+    /// The inbox while the projector is more than [`TAIL_EVENTS_MAX`](crate::TAIL_EVENTS_MAX) events behind: a probe for each stored
+    /// conversation of the page, so that its counts are right; one that is not projected at all shows up when the projector has caught up.
+    async fn inbox_far_behind(
+        &self,
+        user: UserId,
+        after: Option<InboxPlace>,
+        limit: usize,
+    ) -> Result<Page<Summary>, QueryError> {
+        let mut stored = self.store.inbox_page(user, after, limit + 1).await?;
+        let more = stored.len() > limit;
+        stored.truncate(limit);
+        let next_cursor = stored.last().filter(|_| more).map(|(row, _)| {
+            cursor::of_inbox(InboxPlace {
+                active_at: row.active_at,
+                conversation: row.id,
+            })
+        });
+        let mut rows = Vec::with_capacity(stored.len());
+        for (row, _) in stored {
+            let Some((row, fold)) = self.fold(row.id, Some(user)).await? else {
+                continue;
+            };
+            let member = fold.members.get(&user).copied();
+            if member.is_some_and(|member| member.is_current()) {
+                rows.push((row, member));
+            }
+        }
+        newest_first(&mut rows);
+        Ok(Page {
+            items: self.summaries(user, rows, &HashMap::new()).await?,
+            next_cursor,
+        })
     }
 
     /// Folds unprojected events over stored rows for one reader: the conversations touched, as they are now.
     async fn touched_for(
         &self,
         user: UserId,
-        unprojected: &BTreeMap<ConversationId, Vec<(PartitionId, Entry)>>,
+        unprojected: &Unprojected,
     ) -> Result<BTreeMap<ConversationId, Fold>, QueryError> {
         let ids: Vec<ConversationId> = unprojected.keys().copied().collect();
         if ids.is_empty() {
@@ -254,6 +283,24 @@ impl Reader {
         }
         Ok(folds)
     }
+}
+
+/// Events that the inbox projection has not seen, by conversation.
+type Unprojected = BTreeMap<ConversationId, Vec<(PartitionId, Entry)>>;
+
+/// The newest message of a conversation, if it is among these: something newer may have been projected since they were read.
+fn newest_in<'a>(
+    messages: &'a HashMap<ConversationId, MessageRow>,
+    row: &ConversationRow,
+) -> Option<&'a MessageRow> {
+    messages
+        .get(&row.id)
+        .filter(|message| message.message_no == row.head_no)
+}
+
+/// The order of the inbox.
+fn newest_first(rows: &mut [(ConversationRow, Option<MemberState>)]) {
+    rows.sort_by_key(|(row, _)| std::cmp::Reverse((row.active_at, row.id)));
 }
 
 /// Whether these events make `user` a member.
@@ -365,7 +412,9 @@ impl ReadModels for Reader {
     ) -> Result<Page<Summary>, QueryError> {
         let limit = capped(limit);
         let after = cursor.map(cursor::inbox).transpose()?;
-        let unprojected = self.unprojected().await?;
+        let Some(unprojected) = self.unprojected().await? else {
+            return self.inbox_far_behind(user, after, limit).await;
+        };
         let touched = self.touched_for(user, &unprojected).await?;
         // Enough stored rows to fill the page even if every touched one among them falls out of it, and one to know whether more follow.
         let stored = self
@@ -398,14 +447,10 @@ impl ReadModels for Reader {
                     .flatten()
                     .filter_map(|(_, entry)| message_of(entry))
                     .next_back();
-                if let Some(message) = last {
-                    fresh.insert(id, message);
-                }
+                fresh.extend(last.map(|message| (id, message)));
             }
         }
-        rows.sort_by(|(one, _), (other, _)| {
-            (other.active_at, other.id).cmp(&(one.active_at, one.id))
-        });
+        newest_first(&mut rows);
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next_cursor = match rows.last() {
@@ -519,7 +564,8 @@ impl ReadModels for Reader {
     ) -> Result<Page<Summary>, QueryError> {
         let limit = capped(limit);
         let after = cursor.map(cursor::room).transpose()?;
-        let unprojected = self.unprojected().await?;
+        // Far behind, the directory is as it was projected.
+        let unprojected = self.unprojected().await?.unwrap_or_default();
         let mut rows = self.store.rooms_page(query, after, limit + 1).await?;
         if after.is_none() {
             // Rooms made a moment ago are shown on the first page; deeper pages follow the projection.

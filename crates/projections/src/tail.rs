@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hubbub_domain::ids::ConversationId;
 use hubbub_domain::position::{PartitionId, Seq};
-use hubbub_event_log::LogReader;
+use hubbub_event_log::{LogReader, ReadError};
 use hubbub_wire::stored::EventRow;
 
 use crate::model::Entry;
@@ -68,7 +68,15 @@ impl Tail {
         for head in self.log.heads(&[]).await? {
             let mut after = projected.get(&head.partition).copied().unwrap_or_default();
             while after < head.head {
-                let rows = self.log.tail(head.partition, after, TAIL_PAGE).await?;
+                let rows = match self.log.tail(head.partition, after, TAIL_PAGE).await {
+                    Ok(rows) => rows,
+                    // A hole is reported where it is found; it must not take everyone's inbox with it.
+                    Err(ReadError::Inconsistent(what)) => {
+                        tracing::error!(partition = %head.partition, %what, "leave out an inconsistent partition");
+                        break;
+                    }
+                    Err(error) => return Err(error.into()),
+                };
                 let Some(last) = rows.last() else { break };
                 after = last.offset;
                 for row in &rows {

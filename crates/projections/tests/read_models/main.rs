@@ -67,4 +67,5 @@ behaviours![
     two_projectors_at_once_are_harmless,
     an_unreadable_event_parks_its_conversation_only,
     a_text_with_a_nul_is_projected_all_the_same,
+    an_inbox_far_behind_still_counts_right,
 ];

@@ -154,6 +154,53 @@ impl World {
         }
     }
 
+    /// Says `count` things, many to an append.
+    pub(crate) async fn say_many(
+        &mut self,
+        conversation: ConversationId,
+        by: UserId,
+        count: usize,
+    ) {
+        let partition = PARTITIONS.partition_of(conversation);
+        let epoch = self.epochs[&partition];
+        let mut rows = Vec::new();
+        for number in 0..count {
+            let id = self.next_command();
+            let intent = Intent::SendMessage {
+                body: "x".into(),
+                reply_to_no: None,
+                thread_root_no: None,
+            };
+            let command = Command {
+                id,
+                conversation,
+                by,
+                intent,
+            };
+            let state = self.states.get_mut(&conversation).unwrap();
+            let Decision::Store(event) = decide(state, &command).unwrap() else {
+                return;
+            };
+            let recorded = recorded(state, &command, event, self.now);
+            evolve(state, &recorded);
+            let offset = self.heads[&partition].next();
+            rows.push(EventRow::encode(partition, offset, epoch, &recorded).unwrap());
+            self.heads.insert(partition, offset);
+            self.events.push(recorded);
+            if rows.len() == 500 || number + 1 == count {
+                let batch = AppendBatch {
+                    fence: vec![(partition, epoch)],
+                    rows: std::mem::take(&mut rows),
+                };
+                let outcome = self.lane.append(batch).await;
+                assert!(
+                    matches!(outcome, AppendOutcome::Done { ref fenced, .. } if fenced.is_empty()),
+                    "{outcome:?}"
+                );
+            }
+        }
+    }
+
     async fn submit_command(&mut self, command: Command) -> Option<Recorded> {
         self.now = self.now.plus_millis(1);
         let state = self
