@@ -90,11 +90,20 @@ cases! {
             the_last_owner_cannot_leave_and_roles_rule_who_may_do_what,
             a_removed_member_is_removed_from_open_sockets_on_every_node,
         }
-        rooms::{ a_public_room_is_found_and_joined_and_a_private_one_is_not }
+        rooms::{
+            a_public_room_is_found_and_joined_and_a_private_one_is_not,
+            a_visitor_sees_a_public_room_but_nothing_that_was_said_there,
+        }
+        budgets::{
+            who_sends_too_much_is_told_when_to_send_again,
+            one_socket_too_many_is_closed_with_4429,
+            guessing_a_password_ends_after_ten_tries,
+        }
         delivery::{
             pipelined_messages_keep_their_order,
             every_pipelined_message_is_acked_once_with_its_place,
             typing_reaches_the_other_side_and_nobody_else,
+            a_client_that_closes_in_order_is_answered_in_order,
             a_library_client_moves_between_nodes_and_misses_nothing,
         }
         resume::{

@@ -158,6 +158,7 @@ pub(crate) static CLUSTER: Shared = Shared(Mutex::const_new(Weak::new()));
 
 /// One case's hold on a shared deployment; a case that fails prints the last lines of the nodes.
 pub(crate) struct World {
+    pub(crate) mode: Mode,
     deployment: Arc<Deployment>,
 }
 
@@ -170,11 +171,11 @@ impl World {
         };
         let mut current = shared.0.lock().await;
         if let Some(deployment) = current.upgrade() {
-            return Some(Self { deployment });
+            return Some(Self { mode, deployment });
         }
         let deployment = Arc::new(Deployment::start(mode, &[]).await?);
         *current = Arc::downgrade(&deployment);
-        Some(Self { deployment })
+        Some(Self { mode, deployment })
     }
 }
 

@@ -41,6 +41,7 @@ pub(crate) async fn bad_messages_get_the_documented_answer_and_store_nothing(wor
         // Readable, but not allowed.
         (r#"{"body":""}"#, "422 invalid"),
         (r#"{"body":" \n "}"#, "422 invalid"),
+        (r#"{"body":"a\u0000b"}"#, "422 invalid"),
         (&long, "422 invalid"),
         (&huge, "413 too_large"),
     ];

@@ -2,6 +2,7 @@
 
 use hubbub_client::Notice;
 use hubbub_testkit::fresh_uuid;
+use hubbub_wire::client::close;
 use serde_json::json;
 
 use crate::harness::deployment::World;
@@ -121,6 +122,12 @@ pub(crate) async fn typing_reaches_the_other_side_and_nobody_else(world: &World)
         frames.iter().all(|frame| frame["t"] != "typing"),
         "{frames:?}"
     );
+}
+
+pub(crate) async fn a_client_that_closes_in_order_is_answered_in_order(world: &World) {
+    let ada = Person::register(world, "ada", 0).await;
+    let socket = ada.socket(&[]).await;
+    assert_eq!(socket.close().await, Some(close::NORMAL));
 }
 
 pub(crate) async fn a_library_client_moves_between_nodes_and_misses_nothing(world: &World) {

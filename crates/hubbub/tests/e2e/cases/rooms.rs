@@ -4,7 +4,40 @@ use hubbub_wire::client::words::{ConversationKind, Role, Visibility};
 use hubbub_wire::rest::{CreateConversation, SearchQuery};
 
 use crate::harness::deployment::World;
+use crate::harness::http::Http;
 use crate::harness::person::{Person, direct_with, unique};
+
+pub(crate) async fn a_visitor_sees_a_public_room_but_nothing_that_was_said_there(world: &World) {
+    let ada = Person::register(world, "ada", 0).await;
+    let eve = Person::register(world, "eve", 1).await;
+    let title = unique("garden");
+    let room = ada.room(&title).await;
+    ada.say(room, "the key is under the mat").await;
+    for url in &eve.urls {
+        let http = Http::new(url).with_token(&eve.token);
+        for path in [
+            format!("/conversations/{room}"),
+            format!("/rooms?query={title}"),
+        ] {
+            let answer = http.get(&path).await;
+            assert_eq!(answer.status, 200, "{path}");
+            let shown = String::from_utf8_lossy(&answer.body).into_owned();
+            assert!(
+                shown.contains(&title) && !shown.contains("mat"),
+                "{path}: {shown}"
+            );
+        }
+        for path in ["messages", "messages/1", "events", "members"] {
+            let answer = http.get(&format!("/conversations/{room}/{path}")).await;
+            assert_eq!(answer.said(), "403 forbidden", "{path}: only members");
+        }
+    }
+    let mut socket = eve.socket(&[(room, 0, 0).into()]).await;
+    let frames = socket.collect_until(|frame| frame["t"] == "live").await;
+    assert_eq!(frames.len(), 1, "nothing of it on the socket: {frames:?}");
+    let refused = eve.try_say(room, "hello", None).await;
+    assert_eq!(refused.expect_err("only members post").status(), Some(403));
+}
 
 pub(crate) async fn a_public_room_is_found_and_joined_and_a_private_one_is_not(world: &World) {
     let ada = Person::register(world, "ada", 0).await;
