@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Files: [`hello`] the beginning · [`inbound`] what a frame does · [`chain`] order of sends · [`marks`] coalescing · [`outbox`] and
-//! [`queue`] what waits to be written · [`strikes`] patience · [`socket`] the library's types.
+//! [`queue`] what waits to be written · [`strikes`] patience · [`typing`] news of typing · [`socket`] the library's types.
 //!
 //! Never: a lock across an await; an unbounded wait; text of messages in logs.
 
@@ -18,6 +18,7 @@ pub(crate) mod outbox;
 pub(crate) mod queue;
 pub(crate) mod socket;
 pub(crate) mod strikes;
+pub(crate) mod typing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,11 +41,12 @@ use crate::objects;
 use crate::resume;
 use crate::session::chain::Chains;
 use crate::session::hello::Greeting;
-use crate::session::inbound::{Done, SendJob, TypingThrottle};
+use crate::session::inbound::{Done, SendJob};
 use crate::session::marks::Marks;
 use crate::session::outbox::{Closing, Outbox};
 use crate::session::socket::Heard;
 use crate::session::strikes::Strikes;
+use crate::session::typing::TypingThrottle;
 use crate::sessions::{Seat, SocketId};
 use crate::state::Shared;
 

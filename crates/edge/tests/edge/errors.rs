@@ -293,7 +293,7 @@ async fn sends_over_the_budget_are_put_off() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_request_at_all_is_told_so_in_the_same_words() {
     let rig = Rig::start().await;
-    let many: String = (0..120).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let many = "x-many: 1\r\n".repeat(120);
     let cases = [
         ("NONSENSE\r\n\r\n".to_owned(), 400),
         (
