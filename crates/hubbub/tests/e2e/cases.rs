@@ -4,6 +4,7 @@ pub(crate) mod accounts;
 pub(crate) mod bad_frames;
 pub(crate) mod bad_requests;
 pub(crate) mod budgets;
+pub(crate) mod bus_loss;
 pub(crate) mod delivery;
 pub(crate) mod direct;
 pub(crate) mod durability;

@@ -57,6 +57,14 @@ macro_rules! cases {
         }
         mod cluster {
             tests_in_mode! { Cluster: $($list)+ }
+
+            /// Only a cluster has a bus that can be lost.
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn what_is_said_while_the_bus_is_gone_arrives_when_it_is_back() {
+                if let Some(mut cluster) = Deployment::start(Mode::Cluster, &[]).await {
+                    cases::bus_loss::what_is_said_while_the_bus_is_gone_arrives_when_it_is_back(&mut cluster).await;
+                }
+            }
         }
     };
 }

@@ -37,7 +37,7 @@ pub(crate) struct Deployment {
     // Declared first: nodes end before what they stand on.
     pub(crate) nodes: Vec<Node>,
     database: Option<PgScratch>,
-    _nats: Option<NatsServer>,
+    nats: Option<NatsServer>,
 }
 
 impl Deployment {
@@ -50,7 +50,7 @@ impl Deployment {
                 Some(Self {
                     nodes: vec![node],
                     database: None,
-                    _nats: None,
+                    nats: None,
                 })
             }
             Mode::Cluster => {
@@ -72,7 +72,7 @@ impl Deployment {
                 let cluster = Self {
                     nodes: vec![one, other],
                     database: Some(database),
-                    _nats: Some(nats),
+                    nats: Some(nats),
                 };
                 cluster.wait_until_shared(25).await;
                 Some(cluster)
@@ -90,6 +90,13 @@ impl Deployment {
         (first..first + self.nodes.len())
             .map(|n| self.url(n))
             .collect()
+    }
+
+    /// The bus between the nodes.
+    pub(crate) fn nats(&mut self) -> &mut NatsServer {
+        self.nats
+            .as_mut()
+            .expect("only a cluster has a bus to break")
     }
 
     /// Rows of the cluster's database, columns separated by `|`.
