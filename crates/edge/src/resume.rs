@@ -102,6 +102,9 @@ async fn persist(sources: &Sources, user: UserId, outbox: &Outbox, one: CatchUp)
     // What was fed so far survives a failed attempt: the next one goes on behind it.
     let mut progress = None;
     for attempt in 1..=ATTEMPTS_MAX {
+        if outbox.is_over() {
+            return;
+        }
         match catch_up(sources, user, outbox, one, &mut progress).await {
             Ok(()) | Err(Stopped::Gone) => return,
             Err(
@@ -114,9 +117,6 @@ async fn persist(sources: &Sources, user: UserId, outbox: &Outbox, one: CatchUp)
                 return outbox.release(one.conversation, one.ticket, floor);
             }
             Err(error) => tracing::warn!(%error, attempt, "a cursor could not be caught up"),
-        }
-        if outbox.is_over() {
-            return;
         }
         tokio::time::sleep(RETRY).await;
     }

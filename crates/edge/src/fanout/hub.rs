@@ -260,8 +260,7 @@ impl Hub {
             }
             JobDone::Members {
                 conversation,
-                members,
-                as_of,
+                members: Some((members, as_of)),
             } => {
                 let (arrivals, whispers) = self.rooms.loaded(conversation, members, as_of);
                 for arrival in arrivals {
@@ -271,6 +270,11 @@ impl Hub {
                     self.whisper(conversation, whisper);
                 }
             }
+            // Nobody can be told who receives what waits: it is unreadable with the conversation.
+            JobDone::Members {
+                conversation,
+                members: None,
+            } => self.rooms.forget(conversation),
             JobDone::LiveSessions { user, up_to, live } => self.close_ended(user, up_to, &live),
             JobDone::Changed(changed) => self.on_changed(&changed),
             JobDone::Nothing => {}

@@ -45,8 +45,8 @@ pub(crate) enum JobDone {
     Heads(Vec<PartitionHead>),
     Members {
         conversation: ConversationId,
-        members: Vec<UserId>,
-        as_of: Seq,
+        /// And after which event they are the members; `None` when that cannot be told.
+        members: Option<(Vec<UserId>, Seq)>,
     },
     LiveSessions {
         user: UserId,
@@ -155,14 +155,13 @@ impl Jobs {
     pub(super) fn read_members(&mut self, conversation: ConversationId, before: Option<Seq>) {
         let deps = Arc::clone(&self.deps);
         self.running.spawn(async move {
-            let (members, as_of) = persist("members of a room", || {
-                members_before(&deps, conversation, before)
+            let members = persist("members of a room", || {
+                readable(conversation, members_before(&deps, conversation, before))
             })
             .await;
             JobDone::Members {
                 conversation,
                 members,
-                as_of,
             }
         });
     }
@@ -178,13 +177,14 @@ impl Jobs {
         let deps = Arc::clone(&self.deps);
         self.running.spawn(async move {
             let summary = persist("summary for a new member", || {
-                summary_frame(&deps, conversation, user)
+                readable(conversation, summary_frame(&deps, conversation, user))
             })
-            .await;
+            .await
+            .flatten();
             for (outbox, ticket) in sockets {
                 match &summary {
                     Some(frame) => outbox.fulfil(conversation, ticket, seq, frame.clone()),
-                    // Removed again meanwhile: the events say so themselves.
+                    // Removed again meanwhile: the events say so themselves. Or nothing can be read: nothing more can be said.
                     None => outbox.release(conversation, ticket, None),
                 }
             }
@@ -219,6 +219,21 @@ async fn persist<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
             Err(error) => tracing::warn!(%error, what, "not to be had; trying again"),
         }
         tokio::time::sleep(JOB_RETRY).await;
+    }
+}
+
+/// `None` when what is stored contradicts itself: asking again would go on for ever and hold back more and more (F14).
+async fn readable<T>(
+    conversation: ConversationId,
+    read: impl Future<Output = Result<T, QueryError>>,
+) -> Result<Option<T>, QueryError> {
+    match read.await {
+        Ok(value) => Ok(Some(value)),
+        Err(QueryError::Inconsistent(what) | QueryError::Log(ReadError::Inconsistent(what))) => {
+            tracing::error!(error = %what, conversation.id = %conversation, "a conversation cannot be read");
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -177,3 +177,25 @@ impl Outbox {
         self.wake.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::session::queue::COALESCE_BYTES_MAX;
+
+    #[test]
+    fn whoever_takes_one_write_is_woken_for_the_next() {
+        let outbox = Outbox::new();
+        for _ in 0..2 {
+            outbox.last("x".repeat(COALESCE_BYTES_MAX).into());
+        }
+        for left in [true, false] {
+            assert_eq!(outbox.woken().now_or_never(), Some(()));
+            assert_eq!(outbox.take().map(|write| write.frames), Some(1));
+            assert_eq!(outbox.is_empty(), !left);
+        }
+        assert_eq!(outbox.woken().now_or_never(), None);
+    }
+}

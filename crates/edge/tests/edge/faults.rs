@@ -4,14 +4,18 @@ use std::sync::atomic::Ordering;
 
 use hubbub_bus::{Fault, Subject};
 use hubbub_cluster::CommandRouter;
-use hubbub_domain::conversation::{Command, Intent};
+use hubbub_domain::conversation::{
+    Command, Intent, Kind, NewConversation, RequestKey, Settings, Visibility,
+};
 use hubbub_domain::ids::{CommandId, ConversationId, UserId};
+use hubbub_edge::EdgeLimits;
 use hubbub_testkit::fresh_uuid;
+use hubbub_testkit::wait::eventually;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::owner::{PARTITIONS, message};
-use crate::rig::{PATIENCE, Person, Rig, call};
+use crate::rig::{PATIENCE, Person, Rig, Socket, call};
 
 fn conversation(id: Uuid) -> ConversationId {
     ConversationId::from_uuid(id)
@@ -181,4 +185,80 @@ async fn a_mark_that_the_owner_loses_is_sent_again() {
         (&json!(bob.id), &json!(1))
     );
     assert_eq!(rig.owner.faults.lost_marks.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_room_whose_members_cannot_be_read_closes_no_socket() {
+    let rig = Rig::start().await;
+    let ada = rig.person("ada").await;
+    let good = rig.group(&ada, &[]).await;
+    let mut socket = rig.socket(&ada).await;
+    socket.one("live").await;
+    let key = CommandId::from_uuid(fresh_uuid());
+    let bad = ConversationId::created(user(&ada), key).uuid();
+    rig.owner.inline.store(false, Ordering::SeqCst);
+    *rig.owner.faults.unreadable.lock() = Some(conversation(bad));
+    let new = NewConversation {
+        kind: Kind::Group,
+        members: vec![],
+        title: Some("never to be read".to_owned()),
+        topic: None,
+        visibility: Visibility::Private,
+        settings: Settings::default(),
+        request_key: RequestKey::from_bytes([0; 32]),
+    };
+    let create = Command {
+        id: key,
+        conversation: conversation(bad),
+        by: user(&ada),
+        intent: Intent::Create(new),
+    };
+    rig.owner
+        .submit(create, false, PATIENCE, None)
+        .await
+        .unwrap();
+    // More than one room may hold while its members are read.
+    for _ in 0..4_100 {
+        say(&rig, &ada, bad, "x").await;
+    }
+    say(&rig, &ada, good, "y").await;
+    assert_eq!(socket.one("event").await["data"]["body"], "y");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_has_left_is_not_caught_up_any_further() {
+    let limits = EdgeLimits {
+        sockets_per_user: 1,
+        ..EdgeLimits::default()
+    };
+    let rig = Rig::with(1, limits, None).await;
+    let ada = rig.person("ada").await;
+    let group = rig.group(&ada, &[]).await;
+    let asked = || rig.owner.faults.asked.load(Ordering::SeqCst);
+    let before = asked();
+    // Nobody hears more from the read models until this is let go.
+    let busy = rig.owner.inner.lock().await;
+    let cursors: Vec<Value> = (0..400).map(|_| json!([fresh_uuid(), 1, 1])).collect();
+    let socket = rig.socket_at(0, &ada, json!(cursors)).await;
+    eventually(PATIENCE, "reads under way", async || asked() > before).await;
+    drop(socket);
+    eventually(PATIENCE, "the seat to be free", async || {
+        let mut next = Socket::connect(rig.addr(), &[]).await.unwrap();
+        next.say(&json!({"t": "hello", "token": ada.token})).await;
+        next.hear()
+            .await
+            .is_some_and(|frame| frame["t"] == "welcome")
+    })
+    .await;
+    drop(busy);
+    // Each of these waits for its turn among the reads of the catch-up, if it goes on.
+    for _ in 0..50 {
+        let path = format!("/conversations/{group}/messages");
+        assert_eq!(rig.api(&ada, "GET", &path, None).await.status, 200);
+    }
+    assert!(
+        asked() - before - 50 < 50,
+        "{} reads for nobody",
+        asked() - before - 50
+    );
 }

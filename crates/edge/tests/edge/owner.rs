@@ -48,6 +48,8 @@ pub(crate) struct Faults {
     pub(crate) unreadable: Mutex<Option<ConversationId>>,
     /// What commits just after the next access was judged.
     pub(crate) meanwhile: Mutex<Vec<Command>>,
+    /// How often access was asked for.
+    pub(crate) asked: AtomicU32,
     /// As many marks are lost from memory; who waits until they are stored hears of it.
     pub(crate) lost_marks: AtomicU32,
 }

@@ -1,5 +1,7 @@
 //! The read models of the stand-in: answers straight from the folded states.
 
+use std::sync::atomic::Ordering;
+
 use async_trait::async_trait;
 use hubbub_cluster::CommandRouter;
 use hubbub_domain::conversation::{JoinHistory, Kind, Member, Visibility};
@@ -92,12 +94,20 @@ fn page<T>(items: Vec<T>) -> Page<T> {
     }
 }
 
-#[async_trait]
-impl ReadModels for Owner {
-    async fn access(&self, id: ConversationId, user: UserId) -> Result<Option<Access>, QueryError> {
+impl Owner {
+    fn readable(&self, id: ConversationId) -> Result<(), QueryError> {
         if *self.faults.unreadable.lock() == Some(id) {
             return Err(QueryError::Inconsistent("a test says so".to_owned()));
         }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ReadModels for Owner {
+    async fn access(&self, id: ConversationId, user: UserId) -> Result<Option<Access>, QueryError> {
+        self.faults.asked.fetch_add(1, Ordering::SeqCst);
+        self.readable(id)?;
         let access = self
             .inner
             .lock()
@@ -225,6 +235,7 @@ impl ReadModels for Owner {
     }
 
     async fn membership(&self, id: ConversationId) -> Result<Option<MembershipFold>, QueryError> {
+        self.readable(id)?;
         let inner = self.inner.lock().await;
         Ok(inner
             .conversations
