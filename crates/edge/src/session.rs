@@ -114,10 +114,6 @@ pub(crate) async fn run(mut socket: WebSocket, shared: Arc<Shared>, token: Optio
         account_changes,
         welcome,
     } = greeting;
-    if !socket::write(&mut socket, Message::Text(objects::frame(&welcome))).await {
-        return;
-    }
-    drop(welcome);
     let outbox = Arc::new(Outbox::new());
     let seat = Seat {
         socket: shared.new_socket_id(),
@@ -153,6 +149,11 @@ pub(crate) async fn run(mut socket: WebSocket, shared: Arc<Shared>, token: Optio
         user: login.user,
         id,
     };
+    // Only who has a seat is welcome; what comes meanwhile waits in the outbox.
+    if !socket::write(&mut socket, Message::Text(objects::frame(&welcome))).await {
+        return;
+    }
+    drop(welcome);
     catch_up(&shared, &outbox, login.user, catch_ups);
     Session::new(shared, socket, outbox, login.user).run().await;
 }

@@ -10,12 +10,13 @@ use hubbub_bus::Subject;
 use hubbub_domain::ids::UserId;
 use hubbub_wire::bus::UserChanged;
 use hubbub_wire::rest::accounts::SessionShown;
-use hubbub_wire::rest::{Login, Register, SessionStarted};
+use hubbub_wire::rest::{ListQuery, Login, Register, SessionStarted};
+use uuid::Uuid;
 
 use crate::auth::origin::Verdict;
 use crate::error::Refusal;
 use crate::fanout::Command;
-use crate::http::call::{Call, created, list, ok};
+use crate::http::call::{Call, created, list, ok, page_limit};
 use crate::objects;
 use crate::state::Shared;
 
@@ -88,7 +89,24 @@ pub(crate) async fn logout(mut call: Call) -> Result<Response, Refusal> {
 
 pub(crate) async fn sessions(call: Call) -> Result<Response, Refusal> {
     let current = call.session().await?;
-    let sessions = call.shared.identity.sessions(current.user).await?;
+    let query: ListQuery = call.query()?;
+    let limit = page_limit(query.limit)?;
+    let mut sessions = call.shared.identity.sessions(current.user).await?;
+    if let Some(cursor) = query.cursor {
+        // The last session of the page before.
+        let last = Uuid::parse_str(&cursor).ok().map(SessionId);
+        let place = sessions
+            .iter()
+            .position(|session| Some(session.id) == last)
+            .ok_or_else(|| Refusal::unreadable("cursor is not one of ours"))?;
+        sessions.drain(..=place);
+    }
+    let more = sessions.len() > limit;
+    sessions.truncate(limit);
+    let next = sessions
+        .last()
+        .filter(|_| more)
+        .map(|last| last.id.0.to_string());
     let items = sessions.into_iter().map(|session| SessionShown {
         id: session.id.0,
         device: session.origin.device,
@@ -97,7 +115,7 @@ pub(crate) async fn sessions(call: Call) -> Result<Response, Refusal> {
         last_used_at: session.last_used_at.into(),
         current: session.id == current.id,
     });
-    Ok(list(items.collect(), None))
+    Ok(list(items.collect(), next))
 }
 
 pub(crate) async fn end_session(call: Call) -> Result<Response, Refusal> {

@@ -55,5 +55,8 @@ pub(crate) fn searched(query: Option<&str>) -> Result<&str, Refusal> {
     if text.chars().nth(QUERY_CHARS_MAX).is_some() {
         return Err(Refusal::unreadable("query is too long"));
     }
+    if text.contains(char::is_control) {
+        return Err(Refusal::unreadable("query must be one line of text"));
+    }
     Ok(text)
 }

@@ -19,3 +19,4 @@ mod reads;
 mod resume;
 mod rig;
 mod sockets;
+mod strict;

@@ -442,15 +442,17 @@ async fn too_many_sockets_of_one_person_are_refused_and_places_come_back() {
     let first = rig.socket(&ada).await;
     let mut second = rig.socket(&ada).await;
     second.one("live").await;
-    let mut third = rig.socket(&ada).await;
-    assert_eq!(third.end().await.1, Some(4429));
+    let mut third = Socket::connect(rig.addr(), &[]).await.unwrap();
+    third.say(&json!({"t": "hello", "token": ada.token})).await;
+    assert_eq!(third.end().await, (vec![], Some(4429)), "not welcome");
     drop(first);
     hubbub_testkit::wait::eventually(crate::rig::PATIENCE, "a free place", async || {
-        let mut socket = rig.socket(&ada).await;
+        let mut socket = Socket::connect(rig.addr(), &[]).await.unwrap();
+        socket.say(&json!({"t": "hello", "token": ada.token})).await;
         socket
             .hear()
             .await
-            .is_some_and(|frame| frame["t"] == "live")
+            .is_some_and(|frame| frame["t"] == "welcome")
     })
     .await;
 }
