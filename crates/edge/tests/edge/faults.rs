@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::owner::{PARTITIONS, message};
-use crate::rig::{PATIENCE, Person, Rig, Socket, call};
+use crate::rig::{PATIENCE, Person, Rig, call};
 
 fn conversation(id: Uuid) -> ConversationId {
     ConversationId::from_uuid(id)
@@ -243,8 +243,7 @@ async fn a_client_that_has_left_is_not_caught_up_any_further() {
     eventually(PATIENCE, "reads under way", async || asked() > before).await;
     drop(socket);
     eventually(PATIENCE, "the seat to be free", async || {
-        let mut next = Socket::connect(rig.addr(), &[]).await.unwrap();
-        next.say(&json!({"t": "hello", "token": ada.token})).await;
+        let mut next = rig.knock(0, &ada, json!([])).await;
         next.hear()
             .await
             .is_some_and(|frame| frame["t"] == "welcome")

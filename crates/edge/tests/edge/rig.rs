@@ -170,12 +170,17 @@ impl Rig {
     }
 
     pub(crate) async fn socket_at(&self, edge: usize, who: &Person, cursors: Value) -> Socket {
-        let mut socket = Socket::connect(self.edges[edge].addr(), &[]).await.unwrap();
-        socket
-            .say(&json!({"t": "hello", "token": who.token, "cursors": cursors}))
-            .await;
+        let mut socket = self.knock(edge, who, cursors).await;
         let welcome = socket.hear().await.unwrap();
         assert_eq!(welcome["t"], "welcome", "{welcome}");
+        socket
+    }
+
+    /// A socket that has said hello and heard nothing yet.
+    pub(crate) async fn knock(&self, edge: usize, who: &Person, cursors: Value) -> Socket {
+        let mut socket = Socket::connect(self.edges[edge].addr(), &[]).await.unwrap();
+        let hello = json!({"t": "hello", "token": who.token, "cursors": cursors});
+        socket.say(&hello).await;
         socket
     }
 }

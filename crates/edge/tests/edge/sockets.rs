@@ -442,13 +442,11 @@ async fn too_many_sockets_of_one_person_are_refused_and_places_come_back() {
     let first = rig.socket(&ada).await;
     let mut second = rig.socket(&ada).await;
     second.one("live").await;
-    let mut third = Socket::connect(rig.addr(), &[]).await.unwrap();
-    third.say(&json!({"t": "hello", "token": ada.token})).await;
+    let mut third = rig.knock(0, &ada, json!([])).await;
     assert_eq!(third.end().await, (vec![], Some(4429)), "not welcome");
     drop(first);
     hubbub_testkit::wait::eventually(crate::rig::PATIENCE, "a free place", async || {
-        let mut socket = Socket::connect(rig.addr(), &[]).await.unwrap();
-        socket.say(&json!({"t": "hello", "token": ada.token})).await;
+        let mut socket = rig.knock(0, &ada, json!([])).await;
         socket
             .hear()
             .await
