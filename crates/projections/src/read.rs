@@ -1,5 +1,8 @@
 //! The queries: projected rows, the log's tail folded over them, cut to what the reader may see.
 
+mod history;
+mod members;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -18,9 +21,6 @@ use crate::port::{
 };
 use crate::store::{InboxPlace, Projection, RoomPlace, Store};
 use crate::tail::Tail;
-
-/// Members read at once when a whole membership is asked for.
-const MEMBERS_PAGE: usize = 1_000;
 
 /// Answers [`ReadModels`] from tables and log.
 pub struct Reader {
@@ -124,75 +124,6 @@ impl Reader {
             summaries.push(summary_of(user, row, member, marker, last));
         }
         Ok(summaries)
-    }
-
-    async fn message_from_tail(
-        &self,
-        conversation: ConversationId,
-        number: MessageNo,
-    ) -> Result<Option<MessageRow>, QueryError> {
-        let after = self.store.history_seq(conversation).await?;
-        let tail = self.tail.of_conversation(conversation, after).await?;
-        if let Some(message) = tail
-            .iter()
-            .filter_map(message_of)
-            .find(|message| message.message_no == number)
-        {
-            return Ok(Some(message));
-        }
-        // Projected between the two reads.
-        Ok(self
-            .store
-            .messages_at(&[(conversation, number)])
-            .await?
-            .into_iter()
-            .next())
-    }
-
-    /// Messages of the unprojected tail, and the first number that is not projected for sure.
-    async fn history_tail(
-        &self,
-        conversation: ConversationId,
-    ) -> Result<BTreeMap<MessageNo, MessageRow>, QueryError> {
-        let after = self.store.history_seq(conversation).await?;
-        let tail = self.tail.of_conversation(conversation, after).await?;
-        Ok(tail
-            .iter()
-            .filter_map(message_of)
-            .map(|message| (message.message_no, message))
-            .collect())
-    }
-
-    /// Messages numbered `from..=to`, at most `limit`, from the end when `newest`.
-    async fn messages_between(
-        &self,
-        conversation: ConversationId,
-        from: MessageNo,
-        to: MessageNo,
-        newest: bool,
-        limit: usize,
-    ) -> Result<Vec<MessageRow>, QueryError> {
-        if from > to || limit == 0 {
-            return Ok(Vec::new());
-        }
-        // Tail first: what is projected in between is then in both, and numbers make them one.
-        let mut messages = self.history_tail(conversation).await?;
-        messages.retain(|number, _| *number >= from && *number <= to);
-        for message in self
-            .store
-            .messages(conversation, from, to, newest, limit)
-            .await?
-        {
-            messages.insert(message.message_no, message);
-        }
-        let all = messages.into_values();
-        Ok(if newest {
-            let mut last: Vec<MessageRow> = all.rev().take(limit).collect();
-            last.reverse();
-            last
-        } else {
-            all.take(limit).collect()
-        })
     }
 
     /// Events that the inbox projection has not seen, grouped by conversation.
@@ -660,71 +591,6 @@ impl ReadModels for Reader {
             lag = lag.max(head.since(at));
         }
         Ok(lag)
-    }
-}
-
-impl Reader {
-    async fn older(
-        &self,
-        conversation: ConversationId,
-        first: MessageNo,
-        to: MessageNo,
-        limit: usize,
-    ) -> Result<HistoryPage, QueryError> {
-        let mut items = self
-            .messages_between(conversation, first, to, true, limit + 1)
-            .await?;
-        let has_more = items.len() > limit;
-        if has_more {
-            items.remove(0);
-        }
-        Ok(HistoryPage { items, has_more })
-    }
-
-    /// Current members after `after`, ascending, and the seq they are current at: all of them, or at least `limit` if there are as many.
-    async fn members_now(
-        &self,
-        conversation: ConversationId,
-        after: Option<UserId>,
-        limit: usize,
-    ) -> Result<Option<(Seq, Vec<MemberState>)>, QueryError> {
-        let stored = self
-            .store
-            .conversations(&[conversation])
-            .await?
-            .into_iter()
-            .next();
-        let from = stored.as_ref().map_or(Seq::ZERO, |row| row.head_seq);
-        let mut members = Vec::new();
-        let mut place = after;
-        let mut exhausted = stored.is_none();
-        while !exhausted && members.len() < limit {
-            let page = self
-                .store
-                .members_page(conversation, place, MEMBERS_PAGE)
-                .await?;
-            exhausted = page.len() < MEMBERS_PAGE;
-            place = page.last().map(|member| member.user).or(place);
-            members.extend(page);
-        }
-        // The tail after the members: what a projector committed in between is then applied twice, not left out.
-        let tail = self.tail.of_conversation(conversation, from).await?;
-        let mut fold = Fold::new(stored, members, None);
-        for entry in &tail {
-            fold.apply(PartitionId::new(0), entry);
-        }
-        let Some(row) = &fold.conversation else {
-            return Ok(None);
-        };
-        let as_of = row.head_seq;
-        // Whom the tail brought in behind the last page belongs to a later page.
-        let within = |user: UserId| exhausted || place.is_some_and(|place| user <= place);
-        let current = fold.members.into_values().filter(|member| {
-            member.is_current()
-                && after.is_none_or(|after| member.user > after)
-                && within(member.user)
-        });
-        Ok(Some((as_of, current.collect())))
     }
 }
 

@@ -38,6 +38,17 @@ impl OwnedChild {
         }
     }
 
+    /// Stops the child until SIGCONT; returns when every one of its threads stands still, as the signal alone does not wait for that.
+    pub(crate) fn suspend(&mut self) {
+        self.signal(Signal::STOP);
+        let id = self.id();
+        wait::blocking_until(
+            wait::DEADLINE,
+            "all threads of a stopped child to stand still",
+            || self.exit_status().is_some() || stands_still(id),
+        );
+    }
+
     /// How the child ended, or `None` while it runs.
     pub(crate) fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
@@ -67,4 +78,18 @@ impl Drop for OwnedChild {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Whether every thread of a process is stopped (state `T` of proc(5)). A process that cannot be looked at counts as stopped.
+fn stands_still(id: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{id}/task")) else {
+        return true;
+    };
+    threads.flatten().all(|thread| {
+        // The state follows the name, which is in brackets and may hold anything.
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit(')')
+            .next()
+            .is_none_or(|rest| rest.trim_start().starts_with(['T', 't']) || rest.is_empty())
+    })
 }

@@ -118,7 +118,7 @@ impl NatsServer {
     /// SIGSTOP: connections stay open and nothing answers, as on a machine that swaps itself to death.
     pub fn suspend(&mut self) {
         if let Some(child) = &mut self.child {
-            child.signal(Signal::STOP);
+            child.suspend();
         }
     }
 

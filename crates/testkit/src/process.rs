@@ -169,7 +169,7 @@ impl ServerProcess {
 
     /// SIGSTOP: the process keeps its sockets and does nothing.
     pub fn suspend(&mut self) {
-        self.child.signal(Signal::STOP);
+        self.child.suspend();
     }
 
     /// SIGCONT: goes on where [`suspend`](Self::suspend) stopped it.

@@ -43,6 +43,13 @@ fn exporter(endpoint: &str) -> Result<SpanExporter, InitError> {
     let building = thread::Builder::new()
         .name("otlp setup".to_owned())
         .spawn(move || {
+            // The HTTP client wants a TLS provider even for plain HTTP. One that the process has installed stays.
+            if rustls::crypto::ring::default_provider()
+                .install_default()
+                .is_err()
+            {
+                tracing::trace!("the process has a TLS provider");
+            }
             SpanExporter::builder()
                 .with_http()
                 .with_protocol(Protocol::HttpBinary)
