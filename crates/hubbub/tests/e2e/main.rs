@@ -62,8 +62,29 @@ macro_rules! cases {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn what_is_said_while_the_bus_is_gone_arrives_when_it_is_back() {
                 if let Some(mut cluster) = Deployment::start(Mode::Cluster, &[]).await {
-                    cases::bus_loss::what_is_said_while_the_bus_is_gone_arrives_when_it_is_back(&mut cluster).await;
+                    cases::bus_loss::what_is_said_while_the_bus_is_gone_arrives_when_it_is_back(
+                        &mut cluster,
+                    )
+                    .await;
                 }
+            }
+
+            /// Only in a cluster somebody else takes over.
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn a_node_that_sleeps_through_its_lease_stores_nothing_as_the_owner_it_was() {
+                if let Some(mut cluster) = Deployment::start(Mode::Cluster, &[]).await {
+                    cases::zombie::a_node_that_sleeps_through_its_lease_stores_nothing_as_the_owner_it_was(
+                        &mut cluster,
+                    )
+                    .await;
+                }
+            }
+
+            /// Only a cluster has a database that can die without it.
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn a_database_that_dies_under_load_loses_nothing_and_doubles_nothing() {
+                cases::store_loss::a_database_that_dies_under_load_loses_nothing_and_doubles_nothing()
+                    .await;
             }
         }
     };

@@ -56,28 +56,36 @@ impl Deployment {
             Mode::Cluster => {
                 let database = PgScratch::create()?;
                 let nats = NatsServer::start()?;
-                let arguments = |name: &str| {
-                    let mut arguments =
-                        set(SETTINGS.iter().chain(CLUSTER_SETTINGS).chain(settings));
-                    let urls = ["--database-url", database.url(), "--nats-url", &nats.url()];
-                    arguments.extend(urls.map(str::to_owned));
-                    arguments.extend(["--node-id", name].map(str::to_owned));
-                    arguments
-                };
-                // Both at once, as an operator's script would: the tables are made by whoever comes first.
-                let (one, other) = tokio::join!(
-                    Node::start("node-a", arguments("node-a")),
-                    Node::start("node-b", arguments("node-b")),
-                );
-                let cluster = Self {
-                    nodes: vec![one, other],
-                    database: Some(database),
-                    nats: Some(nats),
-                };
-                cluster.wait_until_shared(25).await;
-                Some(cluster)
+                Some(Self::cluster_on(database, nats, settings).await)
             }
         }
+    }
+
+    /// Two nodes on this database and this bus; returns when they share the partitions.
+    pub(crate) async fn cluster_on(
+        database: PgScratch,
+        nats: NatsServer,
+        settings: &[&str],
+    ) -> Self {
+        let arguments = |name: &str| {
+            let mut arguments = set(SETTINGS.iter().chain(CLUSTER_SETTINGS).chain(settings));
+            let urls = ["--database-url", database.url(), "--nats-url", &nats.url()];
+            arguments.extend(urls.map(str::to_owned));
+            arguments.extend(["--node-id", name].map(str::to_owned));
+            arguments
+        };
+        // Both at once, as an operator's script would: the tables are made by whoever comes first.
+        let (one, other) = tokio::join!(
+            Node::start("node-a", arguments("node-a")),
+            Node::start("node-b", arguments("node-b")),
+        );
+        let cluster = Self {
+            nodes: vec![one, other],
+            database: Some(database),
+            nats: Some(nats),
+        };
+        cluster.wait_until_shared(25).await;
+        cluster
     }
 
     /// The address of node `n`; in embedded mode every number means the only one.

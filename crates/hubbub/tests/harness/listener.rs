@@ -68,6 +68,21 @@ impl Listener {
         .await
     }
 
+    /// Waits until everything of the conversation up to `seq` was delivered.
+    pub(crate) async fn wait_for_seq(&mut self, conversation: Uuid, seq: u64) {
+        if self.delivered_seqs(conversation).last() >= Some(&seq) {
+            return;
+        }
+        let what = format!("event {seq} of {conversation}");
+        self.until(&what, |notice| match notice {
+            Notice::Delivered(event) => {
+                (event.conversation_id == conversation && event.seq == seq).then_some(())
+            }
+            _other => None,
+        })
+        .await;
+    }
+
     /// Says something and waits for the ack.
     pub(crate) async fn say(&self, conversation: Uuid, body: &str) -> Ack {
         let receipt = self

@@ -67,6 +67,21 @@ impl Node {
         self.process.kill();
     }
 
+    /// SIGSTOP: it keeps its sockets and does nothing.
+    pub(crate) fn suspend(&mut self) {
+        self.process.suspend();
+    }
+
+    /// SIGCONT.
+    pub(crate) fn resume(&mut self) {
+        self.process.resume();
+    }
+
+    /// It has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.process.exit_status().is_some()
+    }
+
     /// SIGTERM, without waiting for the end.
     pub(crate) fn terminate(&mut self) {
         self.process.terminate();

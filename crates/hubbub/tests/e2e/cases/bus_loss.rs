@@ -1,6 +1,6 @@
 //! The bus is only a hint: what it loses is healed from the log.
 
-use hubbub_client::{Notice, Rest};
+use hubbub_client::Rest;
 use hubbub_testkit::fresh_uuid;
 use hubbub_testkit::wait::eventually_some;
 use hubbub_wire::client::Cursor;
@@ -8,7 +8,6 @@ use uuid::Uuid;
 
 use crate::harness::PATIENCE;
 use crate::harness::deployment::Deployment;
-use crate::harness::listener::Listener;
 use crate::harness::person::{Person, message};
 
 /// Groups, so that both nodes own some of them.
@@ -45,7 +44,7 @@ pub(crate) async fn what_is_said_while_the_bus_is_gone_arrives_when_it_is_back(
     // Nobody says anything more: that the last message of each group was lost must be noticed by itself.
     for group in &groups {
         for listener in [&mut ada_hears, &mut ben_hears] {
-            heard_up_to(listener, *group, MESSAGES as u64 + 1).await;
+            listener.wait_for_seq(*group, MESSAGES as u64 + 1).await;
         }
     }
     assert_eq!(
@@ -75,22 +74,4 @@ async fn say_at_the_owner(person: &Person, group: Uuid, body: &str) -> Rest {
         None
     })
     .await
-}
-
-/// Waits until everything up to `seq` was delivered, unless it was already.
-async fn heard_up_to(listener: &mut Listener, group: Uuid, seq: u64) {
-    if listener.delivered_seqs(group).last() == Some(&seq) {
-        return;
-    }
-    listener
-        .until(
-            "what was said while the bus was gone",
-            |notice| match notice {
-                Notice::Delivered(event) => {
-                    (event.conversation_id == group && event.seq == seq).then_some(())
-                }
-                _other => None,
-            },
-        )
-        .await;
 }
