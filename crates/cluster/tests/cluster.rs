@@ -283,6 +283,38 @@ mod router {
     }
 
     #[tokio::test]
+    async fn without_a_fresh_lease_nobody_here_is_asked() {
+        let net = Net::new();
+        let host = Host::answering([OwnerReply::Rejected(Rejection::NotFound)]);
+        let (bus, local): (Arc<dyn Bus>, Arc<dyn LocalConversations>) =
+            (net.bus.clone(), host.clone());
+        let stale = Arc::<Lease>::default();
+        serve_commands(
+            incarnation(1),
+            bus.clone(),
+            local.clone(),
+            Arc::clone(&stale),
+            &net.tasks,
+            CancellationToken::new(),
+        )
+        .await
+        .unwrap();
+        net.view
+            .learn(partition(), Epoch::new(3), Some(incarnation(1)));
+        let here = Router::new(incarnation(1), Arc::clone(&net.view), local, bus, stale);
+        // Over the bus as well: the other node's own lease says nothing about this one's.
+        let elsewhere = net.node(2, &Host::answering([OwnerReply::Unknown])).await;
+        for router in [here, elsewhere] {
+            let refused = router.submit(command(), false, SHORT, None).await;
+            assert!(
+                matches!(refused, Err(SubmitError::Unavailable { .. })),
+                "a definite answer from old state: {refused:?}"
+            );
+        }
+        assert!(host.seen.lock().is_empty());
+    }
+
+    #[tokio::test]
     async fn a_rejection_is_definite_at_once() {
         let net = Net::new();
         let host = Host::answering([OwnerReply::Rejected(Rejection::NotFound)]);
