@@ -23,6 +23,7 @@ pub mod ownership;
 pub mod placement;
 pub mod port;
 mod pulse;
+pub mod ranges;
 pub mod router;
 pub mod server;
 pub mod view;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use hubbub_domain::conversation::{Command, Rejection};
 use hubbub_domain::position::{Epoch, Offset, PartitionId};
 use hubbub_telemetry::TraceContext;
-use hubbub_wire::bus::{Accepted, CommandRequest, MarkRequest, OwnerReply};
+use hubbub_wire::bus::{Accepted, CommandRequest, EvBatch, MarkRequest, OwnerReply, RangeRequest};
 
 /// Brings commands to their owner, wherever that is.
 #[async_trait]
@@ -66,6 +66,14 @@ pub trait LocalConversations: Send + Sync + 'static {
     /// Ends serving in order: stops accepting, waits for what is in flight (at most `patience`), publishes, snapshots.
     /// `true` when everything in flight found its definite end.
     async fn drain(&self, partition: PartitionId, patience: Duration) -> bool;
+
+    /// An unbroken piece of what was published, from `after + 1` on, out of the owner's ring: maybe shorter than asked, at most what one
+    /// bus message carries. `None` when the ring does not hold `after + 1`, or this node does not serve the partition; whoever asks reads
+    /// the log then.
+    fn range(&self, request: RangeRequest) -> Option<EvBatch> {
+        let _nothing_kept = request;
+        None
+    }
 }
 
 /// What the host tells the ownership loop.

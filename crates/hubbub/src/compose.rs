@@ -228,6 +228,15 @@ impl Base {
             )
             .await
             .context("listen for commands of other nodes")?;
+            hubbub_cluster::ranges::serve_ranges(
+                self.me,
+                Arc::clone(&self.stores.bus),
+                Arc::clone(&local),
+                &self.tasks,
+                self.rest_ends.clone(),
+            )
+            .await
+            .context("listen for edges that missed events")?;
         }
         hubbub_cluster::server::follow_heads(
             Arc::clone(&self.stores.bus),
