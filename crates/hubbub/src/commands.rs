@@ -27,6 +27,7 @@ pub(crate) fn environment(settings: &Settings) -> anyhow::Result<(Guard, Runtime
         sample_ratio: settings.trace_sample_ratio,
     })
     .context("set up telemetry")?;
+    hubbub_telemetry::fault::announce().context("read the plan of faults")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("hubbub")

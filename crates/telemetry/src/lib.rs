@@ -7,6 +7,7 @@
 //! Start reading at [`mod@init`], then [`propagate`]; [`fields`], [`spans`] and [`metrics`] are the names.
 
 pub mod clock;
+pub mod fault;
 pub mod fields;
 pub mod init;
 pub mod metrics;

@@ -43,3 +43,15 @@ pub(crate) fn deny() -> Option<Command> {
 pub(crate) fn build_server() -> Command {
     cargo(&["build", "--package", "hubbub"])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::build_server;
+
+    #[test]
+    fn what_is_built_to_serve_people_has_no_features_for_tests() {
+        let build = build_server();
+        let named: Vec<_> = build.get_args().collect();
+        assert_eq!(named, ["build", "--package", "hubbub"]);
+    }
+}
