@@ -19,17 +19,17 @@ use hubbub_wire::bus::{EvBatch, EvEntry, PartitionHead};
 use hubbub_wire::stored::EventRow;
 
 /// Events of one partition held back behind a gap at most (ARCHITECTURE.md §7); what comes on top is read from the log later.
-pub(crate) const HELD_EVENTS_MAX: usize = 4_096;
+pub const HELD_EVENTS_MAX: usize = 4_096;
 /// How long a gap may close by itself: messages of different publishers overtake each other by less than this.
-pub(crate) const REORDER_WAIT_MS: u64 = 150;
+pub const REORDER_WAIT_MS: u64 = 150;
 /// Pause before a range is read again when the last read failed or brought nothing.
-pub(crate) const RETRY_WAIT_MS: u64 = 500;
+pub const RETRY_WAIT_MS: u64 = 500;
 /// Rows of one range read.
-pub(crate) const RANGE_ROWS: usize = 512;
+pub const RANGE_ROWS: usize = 512;
 
 /// What the shell has to do.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Effect {
+pub enum Effect {
     /// Give these events out: the next ones, ascending and dense. Rows that came from the log have no recipients.
     Deliver(Vec<EvEntry>),
     /// Read rows with offset > `after` and bring them to [`PartitionFeed::on_range`]. One at a time.
@@ -43,7 +43,7 @@ pub(crate) enum Effect {
 
 /// The feed of one partition.
 #[derive(Debug)]
-pub(crate) struct PartitionFeed {
+pub struct PartitionFeed {
     partition: PartitionId,
     /// The next offset to deliver; `None` until booted.
     next: Option<Offset>,
@@ -75,7 +75,7 @@ struct Fetching {
 
 /// What a read of the log made good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Healed {
+pub enum Healed {
     /// Later events had come before it.
     Gap,
     /// Only a head told of it.
@@ -84,7 +84,7 @@ pub(crate) enum Healed {
 
 impl PartitionFeed {
     /// Not yet booted: events are held until [`PartitionFeed::boot`].
-    pub(crate) fn new(partition: PartitionId) -> Self {
+    pub fn new(partition: PartitionId) -> Self {
         Self {
             partition,
             next: None,
@@ -100,22 +100,22 @@ impl PartitionFeed {
     }
 
     /// What the last read made good, if anything.
-    pub(crate) fn take_healed(&mut self) -> Option<Healed> {
+    pub fn take_healed(&mut self) -> Option<Healed> {
         self.healed.take()
     }
 
     /// Events that had been delivered before and came again, since this was last asked.
-    pub(crate) fn take_duplicates(&mut self) -> u64 {
+    pub fn take_duplicates(&mut self) -> u64 {
         std::mem::take(&mut self.duplicates)
     }
 
     /// Events held behind a gap.
-    pub(crate) fn held(&self) -> usize {
+    pub fn held(&self) -> usize {
         self.held.len()
     }
 
     /// Everything up to `head` counts as delivered; begins to deliver after it.
-    pub(crate) fn boot(&mut self, head: PartitionHead, now_ms: u64) -> Vec<Effect> {
+    pub fn boot(&mut self, head: PartitionHead, now_ms: u64) -> Vec<Effect> {
         self.next = Some(head.head.next());
         self.epoch = self.epoch.max(head.epoch);
         self.head = self.head.max(head.head);
@@ -125,12 +125,12 @@ impl PartitionFeed {
     }
 
     /// Whether it delivers.
-    pub(crate) fn is_booted(&self) -> bool {
+    pub fn is_booted(&self) -> bool {
         self.next.is_some()
     }
 
     /// A batch from the bus.
-    pub(crate) fn on_batch(&mut self, batch: EvBatch, now_ms: u64) -> Vec<Effect> {
+    pub fn on_batch(&mut self, batch: EvBatch, now_ms: u64) -> Vec<Effect> {
         let mut expected = batch.base_offset;
         for entry in &batch.events {
             if entry.row.offset != expected || entry.row.partition != self.partition {
@@ -152,7 +152,7 @@ impl PartitionFeed {
     }
 
     /// Where the partition stands, from a broadcast or from the log.
-    pub(crate) fn on_head(&mut self, head: PartitionHead, now_ms: u64) -> Vec<Effect> {
+    pub fn on_head(&mut self, head: PartitionHead, now_ms: u64) -> Vec<Effect> {
         if self.is_newer_and_below(head.epoch, head.head) {
             self.epoch = head.epoch;
             return self.lose_lineage();
@@ -163,7 +163,7 @@ impl PartitionFeed {
     }
 
     /// What [`Effect::Fetch`] with this `after` brought.
-    pub(crate) fn on_range(
+    pub fn on_range(
         &mut self,
         after: Offset,
         rows: Result<Vec<EventRow>, ReadError>,
@@ -211,7 +211,7 @@ impl PartitionFeed {
     }
 
     /// The time has come, or may have.
-    pub(crate) fn on_time(&mut self, now_ms: u64) -> Vec<Effect> {
+    pub fn on_time(&mut self, now_ms: u64) -> Vec<Effect> {
         let due = self.due_ms.is_some_and(|due| due <= now_ms);
         if !due || self.fetching.is_some() || !self.has_gap() {
             return Vec::new();
@@ -237,7 +237,7 @@ impl PartitionFeed {
     }
 
     /// When [`PartitionFeed::on_time`] wants to be called.
-    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+    pub fn deadline_ms(&self) -> Option<u64> {
         if self.fetching.is_some() {
             None
         } else {

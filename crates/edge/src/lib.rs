@@ -23,6 +23,8 @@ mod resume;
 pub mod server;
 mod session;
 mod sessions;
+#[doc(hidden)]
+pub mod sim;
 mod state;
 mod web;
 

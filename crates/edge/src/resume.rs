@@ -38,19 +38,28 @@ const ATTEMPTS_MAX: u32 = 60;
 
 /// Where the stream of a cursor begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Plan {
+pub enum Plan {
     /// Unknown, lost or not a member: not a word.
     Ignore,
     /// From `from` on, if the log still holds the cursor's event.
-    Check { from: Seq },
+    Check {
+        /// First event wanted.
+        from: Seq,
+    },
     /// From `from` on.
-    Begin { from: Seq },
+    Begin {
+        /// First event wanted.
+        from: Seq,
+    },
     /// The cursor is from before a removal: the own `member_added` at `from` begins a new stream.
-    Rejoin { from: Seq },
+    Rejoin {
+        /// First event wanted.
+        from: Seq,
+    },
 }
 
 /// Judges a cursor by what its owner may see now.
-pub(crate) fn plan(seq: Seq, access: Option<&Access>) -> Plan {
+pub fn plan(seq: Seq, access: Option<&Access>) -> Plan {
     let Some(access) = access.filter(|access| access.role.is_some()) else {
         return Plan::Ignore;
     };

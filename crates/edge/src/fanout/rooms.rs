@@ -15,24 +15,26 @@ use hubbub_domain::position::{Epoch, Seq};
 use hubbub_wire::bus::Ephemeral;
 
 /// Conversations whose fold and head are remembered: a few tens of megabytes of small ones.
-pub(crate) const ROOMS_MAX: usize = 50_000;
+pub const ROOMS_MAX: usize = 50_000;
 /// Events that one conversation may hold while its members are read; they are as many as a whole partition may hold.
-pub(crate) const ROOM_HELD_MAX: usize = 4_096;
+pub const ROOM_HELD_MAX: usize = 4_096;
 /// Typing and markers that wait for members; more are forgotten.
-pub(crate) const WHISPERS_MAX: usize = 64;
+pub const WHISPERS_MAX: usize = 64;
 
 /// An event in its turn, decoded.
 #[derive(Clone, Debug)]
-pub(crate) struct Arrival {
-    pub(crate) epoch: Epoch,
-    pub(crate) recorded: Recorded,
+pub struct Arrival {
+    /// Under which epoch it was written.
+    pub epoch: Epoch,
+    /// What happened.
+    pub recorded: Recorded,
     /// As listed by the owner, if it did.
-    pub(crate) recipients: Option<Vec<UserId>>,
+    pub recipients: Option<Vec<UserId>>,
 }
 
 /// Something that is shown and forgotten, waiting for members.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Whisper {
+pub enum Whisper {
     /// From another member, to be shown.
     Show(Ephemeral),
     /// From a socket of this node, to be published if its user is a member.
@@ -45,7 +47,7 @@ pub(crate) enum Whisper {
     clippy::large_enum_variant,
     reason = "returned once per event and taken apart at once"
 )]
-pub(crate) enum Admission {
+pub enum Admission {
     /// Give it out now, then [`Rooms::apply`] it.
     Ready(Arrival),
     /// It waits for a read that is under way.
@@ -58,7 +60,7 @@ pub(crate) enum Admission {
 
 /// Whether the members are at hand.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Members<'a> {
+pub enum Members<'a> {
     /// Ascending.
     Known(&'a [UserId]),
     /// A read is under way.
@@ -91,19 +93,19 @@ struct Room {
 
 /// The folds of this node.
 #[derive(Debug, Default)]
-pub(crate) struct Rooms {
+pub struct Rooms {
     rooms: HashMap<ConversationId, Room>,
     clock: u64,
 }
 
 impl Rooms {
     /// The last event of a conversation that was given out, when it is remembered.
-    pub(crate) fn head(&self, conversation: ConversationId) -> Option<(Epoch, Seq)> {
+    pub fn head(&self, conversation: ConversationId) -> Option<(Epoch, Seq)> {
         self.rooms.get(&conversation).and_then(|room| room.head)
     }
 
     /// Takes an event in its turn.
-    pub(crate) fn admit(&mut self, arrival: Arrival) -> Admission {
+    pub fn admit(&mut self, arrival: Arrival) -> Admission {
         let seq = arrival.recorded.seq;
         let room = self.room(arrival.recorded.conversation);
         match &mut room.fold {
@@ -132,7 +134,7 @@ impl Rooms {
     }
 
     /// Who receives a ready arrival.
-    pub(crate) fn audience<'a>(&'a self, arrival: &'a Arrival) -> Cow<'a, [UserId]> {
+    pub fn audience<'a>(&'a self, arrival: &'a Arrival) -> Cow<'a, [UserId]> {
         if let Some(recipients) = &arrival.recipients {
             return Cow::Borrowed(recipients);
         }
@@ -155,7 +157,7 @@ impl Rooms {
     }
 
     /// Folds an arrival that was given out. Returns whispers that waited for just these members.
-    pub(crate) fn apply(&mut self, arrival: &Arrival) -> Vec<Whisper> {
+    pub fn apply(&mut self, arrival: &Arrival) -> Vec<Whisper> {
         let room = self.room(arrival.recorded.conversation);
         let seq = arrival.recorded.seq;
         room.head = Some((arrival.epoch, seq));
@@ -186,7 +188,7 @@ impl Rooms {
     }
 
     /// The members now, for typing and markers.
-    pub(crate) fn members(&mut self, conversation: ConversationId) -> Members<'_> {
+    pub fn members(&mut self, conversation: ConversationId) -> Members<'_> {
         let room = self.room(conversation);
         match &room.fold {
             Fold::Known { members, .. } => Members::Known(members),
@@ -196,7 +198,7 @@ impl Rooms {
     }
 
     /// Keeps a whisper until the members are there.
-    pub(crate) fn wait(&mut self, conversation: ConversationId, whisper: Whisper) {
+    pub fn wait(&mut self, conversation: ConversationId, whisper: Whisper) {
         let room = self.room(conversation);
         if !matches!(room.fold, Fold::Loading { .. }) {
             room.fold = Fold::Loading {
@@ -212,7 +214,7 @@ impl Rooms {
     }
 
     /// The members after `as_of` have been read. Returns what waited for them: events first, each to be given out and applied in turn.
-    pub(crate) fn loaded(
+    pub fn loaded(
         &mut self,
         conversation: ConversationId,
         members: Vec<UserId>,
@@ -235,12 +237,12 @@ impl Rooms {
     }
 
     /// Forgets a conversation.
-    pub(crate) fn forget(&mut self, conversation: ConversationId) {
+    pub fn forget(&mut self, conversation: ConversationId) {
         self.rooms.remove(&conversation);
     }
 
     /// Forgets everything: what was folded may never have happened.
-    pub(crate) fn forget_all(&mut self) {
+    pub fn forget_all(&mut self) {
         self.rooms.clear();
     }
 
@@ -270,7 +272,7 @@ impl Rooms {
 }
 
 /// The members after an event, from those before it.
-pub(crate) fn fold(members: &mut Vec<UserId>, event: &Event) {
+pub fn fold(members: &mut Vec<UserId>, event: &Event) {
     match event {
         Event::ConversationCreated { members: first, .. } => {
             *members = first.iter().map(|(user, _)| *user).collect();
@@ -291,7 +293,7 @@ pub(crate) fn fold(members: &mut Vec<UserId>, event: &Event) {
 }
 
 /// The members before an event, from those after it. Exact, because an event that changes nothing is never stored.
-pub(crate) fn unfold(members: &mut Vec<UserId>, event: &Event) {
+pub fn unfold(members: &mut Vec<UserId>, event: &Event) {
     match event {
         Event::ConversationCreated { .. } => members.clear(),
         Event::MemberAdded { user, .. } => {

@@ -18,54 +18,62 @@ use hubbub_domain::ids::{ConversationId, UserId};
 use hubbub_domain::position::{Epoch, Seq};
 
 /// Bytes of events that may wait for one socket (ARCHITECTURE.md §7).
-pub(crate) const EVENT_BYTES_MAX: usize = 262_144;
+pub const EVENT_BYTES_MAX: usize = 262_144;
 /// Above this many waiting bytes a catch-up pauses, so that it never causes the overflow itself.
-pub(crate) const CATCH_UP_BYTES_MAX: usize = EVENT_BYTES_MAX / 4;
+pub const CATCH_UP_BYTES_MAX: usize = EVENT_BYTES_MAX / 4;
 /// Above this many waiting bytes of answers the socket is not read: whoever asks a lot has to listen, too.
-pub(crate) const ANSWER_BYTES_MAX: usize = 1_048_576;
+pub const ANSWER_BYTES_MAX: usize = 1_048_576;
 /// Bytes of frames put into one write: enough to save the calls, small enough that the buffer of an idle socket stays small.
-pub(crate) const COALESCE_BYTES_MAX: usize = 65_536;
+pub const COALESCE_BYTES_MAX: usize = 65_536;
 /// Markers and typing states that may wait; beyond it the oldest is forgotten.
-pub(crate) const LATEST_MAX: usize = 128;
+pub const LATEST_MAX: usize = 128;
 /// Conversations that one `resync` names; beyond it the client is told to look at all of them.
-pub(crate) const RESYNC_CONVERSATIONS_MAX: usize = 1_000;
+pub const RESYNC_CONVERSATIONS_MAX: usize = 1_000;
 /// Frames other than events that may wait among them (added, removed, reset); more means that the client does not read at all.
-pub(crate) const CONTROLS_MAX: usize = 2_048;
+pub const CONTROLS_MAX: usize = 2_048;
 
 /// One encoded frame; cloning shares it.
-pub(crate) type Frame = Utf8Bytes;
+pub type Frame = Utf8Bytes;
 
 /// Names a hold, so that only whoever placed it releases it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Ticket(u64);
+pub struct Ticket(u64);
 
 /// An event on its way to a socket.
 #[derive(Clone, Debug)]
-pub(crate) struct EventItem {
-    pub(crate) conversation: ConversationId,
-    pub(crate) epoch: Epoch,
-    pub(crate) seq: Seq,
-    pub(crate) frame: Frame,
+pub struct EventItem {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Under which epoch it was written.
+    pub epoch: Epoch,
+    /// Its place.
+    pub seq: Seq,
+    /// Encoded.
+    pub frame: Frame,
 }
 
 /// Something of which only the latest counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum LatestKey {
+pub enum LatestKey {
+    /// Whose marker, and where.
     Marker(ConversationId, UserId),
+    /// Who types, and where.
     Typing(ConversationId, UserId),
 }
 
 /// One write.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Write {
-    pub(crate) text: Frame,
-    pub(crate) frames: usize,
+pub struct Write {
+    /// One frame as an object, or several as an array.
+    pub text: Frame,
+    /// How many.
+    pub frames: usize,
     /// Whether a `resync` is among them.
-    pub(crate) resync: bool,
+    pub resync: bool,
 }
 
 /// Encodes a `resync`: the queue decides when, the caller knows how. `None` = all conversations.
-pub(crate) type EncodeResync = fn(Option<&[(ConversationId, Epoch, Seq)]>) -> Frame;
+pub type EncodeResync = fn(Option<&[(ConversationId, Epoch, Seq)]>) -> Frame;
 
 #[derive(Debug)]
 enum Item {
@@ -89,7 +97,7 @@ enum Waiting {
 
 /// The queue of one socket.
 #[derive(Debug)]
-pub(crate) struct Queue {
+pub struct Queue {
     answers: VecDeque<Frame>,
     answer_bytes: usize,
     items: VecDeque<Item>,
@@ -112,7 +120,8 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn new(encode_resync: EncodeResync) -> Self {
+    /// An empty queue.
+    pub fn new(encode_resync: EncodeResync) -> Self {
         Self {
             answers: VecDeque::new(),
             answer_bytes: 0,
@@ -132,13 +141,13 @@ impl Queue {
     }
 
     /// An ack, an error, a page, a pong.
-    pub(crate) fn push_answer(&mut self, frame: Frame) {
+    pub fn push_answer(&mut self, frame: Frame) {
         self.answer_bytes = self.answer_bytes.saturating_add(frame.len());
         self.answers.push_back(frame);
     }
 
     /// A live event.
-    pub(crate) fn push_event(&mut self, event: EventItem) {
+    pub fn push_event(&mut self, event: EventItem) {
         if let Some(floor) = self.floors.get(&event.conversation) {
             if event.seq <= *floor {
                 return;
@@ -162,7 +171,7 @@ impl Queue {
     }
 
     /// A frame in the order of a conversation's events, behind the event at `seq`.
-    pub(crate) fn push_control(&mut self, conversation: ConversationId, seq: Seq, frame: Frame) {
+    pub fn push_control(&mut self, conversation: ConversationId, seq: Seq, frame: Frame) {
         self.controls = self.controls.saturating_add(1);
         match self.holds.get_mut(&conversation) {
             Some(hold) => hold
@@ -173,13 +182,13 @@ impl Queue {
     }
 
     /// A frame behind everything that waits now, of whatever conversation.
-    pub(crate) fn push_last(&mut self, frame: Frame) {
+    pub fn push_last(&mut self, frame: Frame) {
         self.controls = self.controls.saturating_add(1);
         self.items.push_back(Item::Control(frame));
     }
 
     /// The newest state of something; replaces an older one that still waits.
-    pub(crate) fn push_latest(&mut self, key: LatestKey, frame: Frame) {
+    pub fn push_latest(&mut self, key: LatestKey, frame: Frame) {
         self.latest.retain(|(waiting, _)| *waiting != key);
         if self.latest.len() >= LATEST_MAX {
             self.latest.pop_front();
@@ -188,7 +197,7 @@ impl Queue {
     }
 
     /// From now on events of this conversation wait until the ticket is released.
-    pub(crate) fn hold(&mut self, conversation: ConversationId) -> Ticket {
+    pub fn hold(&mut self, conversation: ConversationId) -> Ticket {
         self.tickets = self.tickets.saturating_add(1);
         let ticket = Ticket(self.tickets);
         self.holds
@@ -200,7 +209,7 @@ impl Queue {
     }
 
     /// Adds a caught-up event for the holder of the conversation's first ticket; for others nothing happens.
-    pub(crate) fn feed_event(&mut self, ticket: Ticket, event: EventItem) {
+    pub fn feed_event(&mut self, ticket: Ticket, event: EventItem) {
         if self.is_first(event.conversation, ticket) {
             self.enqueue_event(event);
             if self.event_bytes() > EVENT_BYTES_MAX {
@@ -210,19 +219,14 @@ impl Queue {
     }
 
     /// Adds another frame for the holder of the conversation's first ticket.
-    pub(crate) fn feed_control(
-        &mut self,
-        conversation: ConversationId,
-        ticket: Ticket,
-        frame: Frame,
-    ) {
+    pub fn feed_control(&mut self, conversation: ConversationId, ticket: Ticket, frame: Frame) {
         if self.is_first(conversation, ticket) {
             self.push_last(frame);
         }
     }
 
     /// Whether the ticket is the one that the conversation waits for.
-    pub(crate) fn is_first(&self, conversation: ConversationId, ticket: Ticket) -> bool {
+    pub fn is_first(&self, conversation: ConversationId, ticket: Ticket) -> bool {
         let first = self
             .holds
             .get(&conversation)
@@ -231,12 +235,7 @@ impl Queue {
     }
 
     /// Ends a hold. What waited behind it goes on, without what the client already has (up to `floor`).
-    pub(crate) fn release(
-        &mut self,
-        conversation: ConversationId,
-        ticket: Ticket,
-        floor: Option<Seq>,
-    ) {
+    pub fn release(&mut self, conversation: ConversationId, ticket: Ticket, floor: Option<Seq>) {
         let Some(hold) = self.holds.get_mut(&conversation) else {
             return;
         };
@@ -253,13 +252,7 @@ impl Queue {
     }
 
     /// Puts a frame where a ticket stands, in the order of the event at `seq`, and ends that hold.
-    pub(crate) fn fulfil(
-        &mut self,
-        conversation: ConversationId,
-        ticket: Ticket,
-        seq: Seq,
-        frame: Frame,
-    ) {
+    pub fn fulfil(&mut self, conversation: ConversationId, ticket: Ticket, seq: Seq, frame: Frame) {
         let Some(hold) = self.holds.get_mut(&conversation) else {
             return;
         };
@@ -275,18 +268,18 @@ impl Queue {
     }
 
     /// Whether a catch-up may go on.
-    pub(crate) fn has_room(&self) -> bool {
+    pub fn has_room(&self) -> bool {
         // What is held waits for the catch-up, so the catch-up cannot wait for it.
         self.queued_bytes < CATCH_UP_BYTES_MAX
     }
 
     /// Whether the socket may be read.
-    pub(crate) fn accepts_questions(&self) -> bool {
+    pub fn accepts_questions(&self) -> bool {
         self.answer_bytes < ANSWER_BYTES_MAX
     }
 
     /// Whether so many frames wait that may not be dropped that the client must have stopped reading.
-    pub(crate) fn is_hopeless(&self) -> bool {
+    pub fn is_hopeless(&self) -> bool {
         self.controls > CONTROLS_MAX
     }
 
@@ -295,7 +288,7 @@ impl Queue {
     }
 
     /// Whether anything waits to be written.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.peek_len().is_none()
     }
 
@@ -313,7 +306,7 @@ impl Queue {
     }
 
     /// Events dropped since this was last asked.
-    pub(crate) fn take_dropped(&mut self) -> u64 {
+    pub fn take_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)
     }
 

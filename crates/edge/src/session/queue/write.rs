@@ -4,7 +4,7 @@ use crate::session::queue::{COALESCE_BYTES_MAX, Frame, Item, Queue, Write};
 
 impl Queue {
     /// The next write, if anything waits.
-    pub(crate) fn pop(&mut self) -> Option<Write> {
+    pub fn pop(&mut self) -> Option<Write> {
         let mut frames = Vec::new();
         let mut bytes = 0_usize;
         let was_lagging = self.is_lagging();

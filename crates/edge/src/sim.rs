@@ -1,0 +1,15 @@
+//! The cores of this room as the simulator runs them: no tokio, no axum, no clock of their own. Not for anyone else.
+
+pub use crate::fanout::rooms::{
+    Admission, Arrival, Members, ROOM_HELD_MAX, ROOMS_MAX, Rooms, WHISPERS_MAX, Whisper, fold,
+    unfold,
+};
+pub use crate::feed::{
+    Effect, HELD_EVENTS_MAX, Healed, PartitionFeed, RANGE_ROWS, REORDER_WAIT_MS, RETRY_WAIT_MS,
+};
+pub use crate::resume::{Plan, plan};
+pub use crate::session::queue::{
+    ANSWER_BYTES_MAX, CATCH_UP_BYTES_MAX, COALESCE_BYTES_MAX, CONTROLS_MAX, EVENT_BYTES_MAX,
+    EncodeResync, EventItem, Frame, LATEST_MAX, LatestKey, Queue, RESYNC_CONVERSATIONS_MAX, Ticket,
+    Write,
+};
