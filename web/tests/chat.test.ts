@@ -1,5 +1,7 @@
 /** A whole client without a screen against the fake server: sending, reconnecting, healing, counting. */
 import { describe, expect, it } from "vitest";
+import { ACK_SLOW_MS } from "../src/model/reduce-outbox.ts";
+import { isServerSlow } from "../src/model/selectors.ts";
 import type { ClientFrame } from "../src/wire/frames.gen.ts";
 import { type Client, idOf, type Stage, seenTexts, stage } from "./arrange.ts";
 
@@ -91,6 +93,23 @@ describe("sending", () => {
     await clock.advance(20_000);
     expect(ada.model().outbox.filter((entry) => entry.state !== "stored")).toEqual([]);
     expect(server.messages(place)).toHaveLength(1);
+  });
+
+  it("says that the server is slow, asks whether the line is still there, and is calm again once it answers", async () => {
+    const { ada, id, clock, server } = await pair();
+    server.swallowAcks = true;
+    server.swallowEvents = true;
+    ada.chat.send(id, "slow");
+    await clock.advance(ACK_SLOW_MS - 1);
+    expect(isServerSlow(ada.model())).toBe(false);
+    const pings = () => server.heard.filter((frame) => frame.t === "ping").length;
+    const before = pings();
+    await clock.advance(1);
+    expect(isServerSlow(ada.model())).toBe(true);
+    expect(pings()).toBe(before + 1);
+    server.swallowAcks = false;
+    await clock.advance(20_000);
+    expect(isServerSlow(ada.model())).toBe(false);
   });
 
   it("stores what one person types in the order of typing, also across a refusal", async () => {

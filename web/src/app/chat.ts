@@ -197,6 +197,8 @@ export function createChat(parts: ChatParts): Chat {
       case "fetch_members":
         void readMembers(effect.id);
         return;
+      case "probe":
+        return driver.probe();
       case "keep":
         return vault.keep(effect.entry);
       case "forget":

@@ -1,9 +1,10 @@
 /** The truth about the line, in words. Quiet while all is well. */
 import { useEffect, useState } from "react";
 import { strings } from "../lib/strings.ts";
+import { isServerSlow } from "../model/selectors.ts";
 import type { Connection } from "../socket/connection.ts";
 import { Button } from "../ui/Button.tsx";
-import { useChat, useReadable } from "./chat.ts";
+import { useChat, useModel, useReadable } from "./chat.ts";
 
 const say = strings.connection;
 
@@ -27,7 +28,8 @@ interface Shown {
   readonly reason: string;
 }
 
-function shown(connection: Connection, online: boolean): Shown {
+function shown(connection: Connection, online: boolean, slow: boolean): Shown {
+  if (connection.at === "live" && slow) return { tone: "busy", text: say.slow, reason: say.slowReason };
   if (connection.at === "live") return { tone: "good", text: say.live, reason: "" };
   const reason = say.reason[connection.reason];
   if (connection.at === "ended") return { tone: "bad", text: say.ended, reason };
@@ -39,7 +41,7 @@ function shown(connection: Connection, online: boolean): Shown {
 }
 
 function useShown(): Shown {
-  return shown(useReadable(useChat().connection), useOnline());
+  return shown(useReadable(useChat().connection), useOnline(), useModel(isServerSlow));
 }
 
 export function ConnectionStatus() {

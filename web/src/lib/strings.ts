@@ -46,6 +46,8 @@ export const strings = {
     live: "Connected",
     connecting: "Connecting…",
     catchingUp: "Catching up…",
+    slow: "Waiting for the server…",
+    slowReason: "Your messages are kept and will be stored once.",
     reconnecting: "Reconnecting…",
     offline: "You are offline",
     ended: "Session ended",

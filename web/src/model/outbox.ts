@@ -20,7 +20,7 @@ export interface Outgoing {
   /** Earliest time of the next attempt, milliseconds since the epoch. */
   readonly not_before: number;
   readonly attempts: number;
-  /** The error code of the last refusal. */
+  /** The error code of the last refusal, or `slow` while an attempt has been without an answer for long. */
   readonly problem: string | null;
   /** Known once acknowledged. */
   readonly seq: number | null;

@@ -18,6 +18,9 @@ import type { Turn } from "./state.ts";
 /** An acknowledgement that takes longer than this is asked for again with the same id; the server's own deadline is 5 s. */
 export const ACK_MS = 8_000;
 
+/** Without an acknowledgement for this long the screen says that the server is slow, and the line is asked whether it is still there. */
+export const ACK_SLOW_MS = 3_000;
+
 /** How long after its acknowledgement an own event may take before it counts as missed. */
 const EVENT_MS = 3_000;
 
@@ -34,6 +37,7 @@ export function pump(turn: Turn): void {
   for (const entry of due(turn.model.outbox, turn.now)) {
     const attempts = entry.attempts + 1;
     set(turn, entry.id, { state: "sent", attempts });
+    turn.emit({ do: "later", ms: ACK_SLOW_MS, input: { on: "ack_slow", id: entry.id, attempts } });
     const retry = entry.retry ? { retry: true } : {};
     turn.emit({
       do: "send",
@@ -77,6 +81,14 @@ export function onRefusal(turn: Turn, id: CommandId, code: string, hint: number 
   set(turn, id, failed);
   turn.emit({ do: "keep", entry: failed });
   pump(turn);
+}
+
+/** Nothing is wrong yet, but the person is told, and a dead line is noticed long before the next heartbeat. */
+export function slowAck(turn: Turn, id: CommandId, attempts: number): void {
+  const entry = find(turn, id);
+  if (entry?.state !== "sent" || entry.attempts !== attempts) return;
+  set(turn, id, { problem: "slow" });
+  turn.emit({ do: "probe" });
 }
 
 export function lateAck(turn: Turn, id: CommandId, attempts: number): void {

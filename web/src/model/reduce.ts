@@ -40,6 +40,7 @@ import {
   restored,
   retry,
   send,
+  slowAck,
 } from "./reduce-outbox.ts";
 import { type Effect, type Input, type Model, Turn } from "./state.ts";
 
@@ -106,6 +107,8 @@ function take(turn: Turn, input: Input): void {
       return restored(turn, input.outbox);
     case "pump":
       return pump(turn);
+    case "ack_slow":
+      return slowAck(turn, input.id, input.attempts);
     case "ack_late":
       return lateAck(turn, input.id, input.attempts);
     case "seen":

@@ -49,6 +49,14 @@ const grouped = once((outbox: Model["outbox"]) => {
   return groups as ReadonlyMap<ConversationId, readonly Outgoing[]>;
 });
 
+/** A message has been asked for and the server is slow to say what became of it, or says that it cannot store it yet. */
+export const isServerSlow = (model: Model): boolean =>
+  model.live &&
+  model.outbox.some(
+    ({ state, problem }) =>
+      problem !== null && (state === "sent" || state === "waiting") && problem !== "rate_limited",
+  );
+
 /** What this person has sent there and not yet seen stored, in the order of typing. */
 export const echoesOf = (model: Model, id: ConversationId): readonly Outgoing[] =>
   grouped(model.outbox).get(id) ?? NONE;

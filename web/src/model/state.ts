@@ -116,6 +116,7 @@ export type Input =
   | { readonly on: "want_members"; readonly id: ConversationId }
   // What time does.
   | { readonly on: "pump" }
+  | { readonly on: "ack_slow"; readonly id: CommandId; readonly attempts: number }
   | { readonly on: "ack_late"; readonly id: CommandId; readonly attempts: number }
   | { readonly on: "event_due"; readonly id: ConversationId; readonly epoch: number; readonly seq: number }
   | { readonly on: "fill_again"; readonly id: ConversationId }
@@ -135,6 +136,8 @@ export type Effect =
   | { readonly do: "fetch_events"; readonly id: ConversationId; readonly fromSeq: number }
   | { readonly do: "fetch_user"; readonly id: UserId }
   | { readonly do: "fetch_members"; readonly id: ConversationId }
+  /** Ask the line whether it is still there. */
+  | { readonly do: "probe" }
   | { readonly do: "keep"; readonly entry: Outgoing }
   | { readonly do: "forget"; readonly id: CommandId }
   | { readonly do: "later"; readonly ms: number; readonly input: Input };
