@@ -104,6 +104,16 @@ impl MemoryLog {
         self.shared.faults.set_away(unavailable);
     }
 
+    /// What is stored at this moment.
+    pub fn image(&self) -> Image {
+        Image(self.shared.state.lock().clone())
+    }
+
+    /// An unclean failover: everything that was committed since `image` was taken is gone, acknowledged or not (P9).
+    pub fn fail_over_to(&self, image: Image) {
+        *self.shared.state.lock() = image.0;
+    }
+
     fn now(&self) -> Timestamp {
         (self.shared.now)()
     }
@@ -125,6 +135,10 @@ impl MemoryLog {
         Ok(act(&mut self.shared.state.lock(), now))
     }
 }
+
+/// A store as it once was; see [`MemoryLog::fail_over_to`].
+#[derive(Clone, Debug)]
+pub struct Image(State);
 
 /// A statement that a lane sends.
 #[derive(Debug, Clone)]

@@ -15,12 +15,12 @@ use crate::port::{NodeRegistration, NodeRow, NodeState, StoreError};
 /// Rows silent for longer are forgotten, dead ones and abandoned ones alike.
 pub(crate) const FORGET_AFTER: Duration = Duration::from_hours(1);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct NodeTable {
     rows: BTreeMap<Incarnation, Entry>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     node_id: String,
     addr: String,

@@ -23,7 +23,7 @@ pub(crate) const FIRST_LEVEL: u32 = 1;
 /// Snapshots kept per conversation.
 pub(crate) const SNAPSHOTS_KEPT: usize = 2;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct State {
     meta: Option<ClusterMeta>,
     fence: BTreeMap<PartitionId, PartitionRow>,

@@ -184,3 +184,18 @@ async fn liveness_is_judged_by_the_clock_that_was_given() {
     assert_eq!(log.nodes().await.expect("reads")[0].silent_for, LEASE);
     assert!(!log.nodes().await.expect("reads")[0].is_alive());
 }
+
+#[tokio::test]
+async fn a_failover_that_forgets_goes_back_to_the_image_and_its_epochs_are_not_given_out_again() {
+    let clock = ManualClock::default();
+    let log = MemoryLog::with_clock(&clock);
+    let epoch = claim_all(&log, incarnation(1)).await;
+    let image = log.image();
+    let mut lane = log.open_lane(incarnation(1), 0).await.expect("opens");
+    lane.append(batch(vec![row(P, 1, epoch, 1)])).await;
+    let lost = take_over(&log, epoch).await;
+    log.fail_over_to(image);
+    assert_eq!(head(&log).await, 0);
+    clock.advance(Duration::from_hours(24 * 365 * 60));
+    assert!(take_over(&log, epoch).await > lost);
+}
