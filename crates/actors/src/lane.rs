@@ -14,6 +14,7 @@
 //!
 //! Never: a pool checkout, a time limit around a statement (the log's own lane has one, and says `Unknown`), a reply to a caller.
 
+pub(crate) mod core;
 pub(crate) mod queue;
 mod settle;
 pub(crate) mod task;
@@ -27,8 +28,6 @@ use tokio::sync::mpsc;
 
 use crate::conversation::turn::{Round, TakeBack};
 use crate::lane::queue::LaneRow;
-
-pub(crate) use settle::refused as settle_reply;
 
 /// Takes a report to its partition; `false` when the partition is gone.
 pub(crate) type Reporter = Box<dyn Fn(Report) -> bool + Send>;
@@ -63,11 +62,21 @@ pub(crate) enum LaneInput {
 
 /// What a lane tells a partition.
 #[derive(Debug)]
-pub(crate) enum Report {
+pub enum Report {
     /// Everything up to here is durable.
-    Committed { through: Offset },
+    Committed {
+        /// Offset of the last of them.
+        through: Offset,
+        /// How many events this statement brought.
+        rows: usize,
+    },
     /// Nothing that is in flight was stored. What was decided before `round` is void.
-    TakenBack { round: Round, how: TakeBack },
+    TakenBack {
+        /// The round that begins.
+        round: Round,
+        /// What becomes of the commands.
+        how: TakeBack,
+    },
     /// The epoch has moved on.
     Fenced,
     /// An append has no definite answer.
@@ -77,7 +86,10 @@ pub(crate) enum Report {
     /// The marker write under way is stored.
     MarkersStored,
     /// The marker write under way is not stored.
-    MarkersRefused { refusal: Refusal },
+    MarkersRefused {
+        /// What the store said.
+        refusal: Refusal,
+    },
     /// Nobody knows whether the marker write is stored; writing it again is harmless.
     MarkersUnknown,
 }

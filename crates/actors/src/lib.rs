@@ -19,13 +19,18 @@
 //! `lane.rs` (how batches form and end). Those cores know neither actix nor tokio tasks.
 
 mod answer;
+#[doc(hidden)]
 mod conversation;
 mod export;
 pub mod host;
+#[doc(hidden)]
 mod lane;
+#[doc(hidden)]
 mod partition;
 pub mod permits;
 mod shared;
+#[doc(hidden)]
+pub mod sim;
 pub mod stats;
 
 pub use host::{ActorHost, Clock, HostDeps, HostOptions, StartError};

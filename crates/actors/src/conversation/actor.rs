@@ -25,7 +25,8 @@ use tracing::Instrument;
 
 use crate::answer::Answer;
 use crate::conversation::core::{Sequencer, Unread};
-use crate::conversation::load::{LoadError, load};
+use crate::conversation::fold::LoadError;
+use crate::conversation::load::load;
 use crate::conversation::turn::{Ask, Effect, Loaded, LookedUp, Round, TakeBack, Ticket, Turn};
 use crate::partition::actor::{MAILBOX_MESSAGES_MAX, PartitionActor, YIELD_EVERY};
 use crate::partition::input::PartitionInput;

@@ -34,13 +34,13 @@ use crate::conversation::turn::{
 };
 
 /// New events that make a snapshot worth its write when the conversation leaves memory (ARCHITECTURE.md §6).
-pub(crate) const SNAPSHOT_EVENTS_MIN: u64 = 64;
+pub const SNAPSHOT_EVENTS_MIN: u64 = 64;
 /// New events after which a conversation that never rests is snapshotted, so that a takeover replays no more than about this many.
-pub(crate) const SNAPSHOT_EVENTS_BUSY: u64 = 1_024;
+pub const SNAPSHOT_EVENTS_BUSY: u64 = 1_024;
 
 /// The sequencer.
 #[derive(Debug)]
-pub(crate) struct Sequencer {
+pub struct Sequencer {
     conversation: ConversationId,
     epoch: Epoch,
     round: Round,
@@ -93,7 +93,7 @@ struct Judged {
 }
 
 impl Sequencer {
-    pub(crate) fn new(conversation: ConversationId, epoch: Epoch, round: Round) -> Self {
+    pub fn new(conversation: ConversationId, epoch: Epoch, round: Round) -> Self {
         Self {
             conversation,
             epoch,
@@ -113,17 +113,17 @@ impl Sequencer {
     }
 
     /// The round in which events are decided now.
-    pub(crate) fn round(&self) -> Round {
+    pub fn round(&self) -> Round {
         self.round
     }
 
     /// The state that the next command is judged upon.
-    pub(crate) fn state(&self) -> &State {
+    pub fn state(&self) -> &State {
         &self.state
     }
 
     /// Markers in memory.
-    pub(crate) fn marker_count(&self) -> usize {
+    pub fn marker_count(&self) -> usize {
         match &self.registers {
             MarkerPhase::Known(registers) => registers.len(),
             MarkerPhase::Unknown | MarkerPhase::Loading => 0,
@@ -131,7 +131,7 @@ impl Sequencer {
     }
 
     /// Whether nothing waits here and nothing is on its way.
-    pub(crate) fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.waiting.is_empty()
             && self.judged.is_empty()
             && self.marks.is_empty()
@@ -139,13 +139,13 @@ impl Sequencer {
     }
 
     /// Takes a turn.
-    pub(crate) fn receive(&mut self, turn: Turn, now: Now, effects: &mut Vec<Effect>) {
+    pub fn receive(&mut self, turn: Turn, now: Now, effects: &mut Vec<Effect>) {
         self.waiting.push_back(turn);
         self.proceed(now, effects);
     }
 
     /// The state is there.
-    pub(crate) fn loaded(&mut self, loaded: Loaded, now: Now, effects: &mut Vec<Effect>) {
+    pub fn loaded(&mut self, loaded: Loaded, now: Now, effects: &mut Vec<Effect>) {
         if !matches!(self.phase, Phase::Loading) {
             return;
         }
@@ -159,7 +159,7 @@ impl Sequencer {
     }
 
     /// The state could not be had: a definite no for whoever waits. The next turn tries again.
-    pub(crate) fn load_failed(&mut self, effects: &mut Vec<Effect>) {
+    pub fn load_failed(&mut self, effects: &mut Vec<Effect>) {
         if !matches!(self.phase, Phase::Loading) {
             return;
         }
@@ -170,7 +170,7 @@ impl Sequencer {
     }
 
     /// What the log holds under the id that was asked for; `Err` when it could not be asked.
-    pub(crate) fn probed(
+    pub fn probed(
         &mut self,
         ticket: Ticket,
         found: Result<Option<EventRow>, Unread>,
@@ -195,7 +195,7 @@ impl Sequencer {
     }
 
     /// Everything up to `through` is durable.
-    pub(crate) fn committed(&mut self, through: Seq, effects: &mut Vec<Effect>) {
+    pub fn committed(&mut self, through: Seq, effects: &mut Vec<Effect>) {
         self.durable = self.durable.max(through);
         self.release(effects);
         if self
@@ -209,13 +209,7 @@ impl Sequencer {
     }
 
     /// Nothing that was not durable has been stored: forget it, and judge again or answer.
-    pub(crate) fn take_back(
-        &mut self,
-        round: Round,
-        how: &TakeBack,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub fn take_back(&mut self, round: Round, how: &TakeBack, now: Now, effects: &mut Vec<Effect>) {
         self.round = round;
         if self.judged.is_empty() {
             return;
@@ -257,7 +251,7 @@ impl Sequencer {
     }
 
     /// The snapshot worth storing before the conversation leaves memory. Only when idle.
-    pub(crate) fn last_snapshot(&mut self, now: Now) -> Option<SnapshotRow> {
+    pub fn last_snapshot(&mut self, now: Now) -> Option<SnapshotRow> {
         let worth = matches!(self.phase, Phase::Ready)
             && self.durable == self.state.last_seq()
             && self.durable.since(self.snapshot) >= SNAPSHOT_EVENTS_MIN;
@@ -442,7 +436,7 @@ impl Sequencer {
 
 /// The log could not be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Unread;
+pub struct Unread;
 
 fn no_service(ticket: Ticket) -> Effect {
     Effect::Reply {

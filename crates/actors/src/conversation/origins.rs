@@ -7,7 +7,7 @@ const RUNS_MAX: usize = 32;
 
 /// Runs of events by epoch, ascending.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Origins {
+pub struct Origins {
     /// First seq of a run and its epoch. Nothing is known below the first.
     runs: Vec<(Seq, Epoch)>,
     /// Last seq that was seen.
@@ -16,7 +16,7 @@ pub(crate) struct Origins {
 
 impl Origins {
     /// The event `seq` was written under `epoch`; seqs ascend.
-    pub(crate) fn saw(&mut self, seq: Seq, epoch: Epoch) {
+    pub fn saw(&mut self, seq: Seq, epoch: Epoch) {
         self.last = seq;
         if self.runs.last().is_some_and(|(_, last)| *last == epoch) {
             return;
@@ -28,7 +28,7 @@ impl Origins {
     }
 
     /// The epoch of an event; `None` when it lies before what was seen.
-    pub(crate) fn of(&self, seq: Seq) -> Option<Epoch> {
+    pub fn of(&self, seq: Seq) -> Option<Epoch> {
         if seq > self.last {
             return None;
         }
@@ -40,7 +40,7 @@ impl Origins {
     }
 
     /// The epoch of the newest event seen.
-    pub(crate) fn newest(&self) -> Option<Epoch> {
+    pub fn newest(&self) -> Option<Epoch> {
         self.runs.last().map(|(_, epoch)| *epoch)
     }
 }

@@ -12,43 +12,44 @@ use hubbub_wire::stored::EventRow;
 
 /// Names one waiting caller within one actor's life.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub(crate) struct Ticket(pub(crate) u64);
+pub struct Ticket(pub u64);
 
 /// Rises with every take-back of a partition: what was decided in an older round is void.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub(crate) struct Round(u64);
+pub struct Round(u64);
 
 impl Round {
-    pub(crate) const fn next(self) -> Self {
+    #[must_use]
+    pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 }
 
 /// The two clocks, read once per input.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Now {
+pub struct Now {
     /// The owner's wall clock, for events.
-    pub(crate) wall: Timestamp,
+    pub wall: Timestamp,
     /// A monotonic clock, for deadlines.
-    pub(crate) instant: Instant,
+    pub instant: Instant,
 }
 
 /// A command that waits to be judged.
 #[derive(Clone, Debug)]
-pub(crate) struct Ask {
-    pub(crate) ticket: Ticket,
-    pub(crate) command: Command,
+pub struct Ask {
+    pub ticket: Ticket,
+    pub command: Command,
     /// Look the id up when the window does not know it.
-    pub(crate) retry: bool,
+    pub retry: bool,
     /// Past it the command is dropped before the append.
-    pub(crate) deadline: Instant,
+    pub deadline: Instant,
     /// What the log was found to hold under this id.
-    pub(crate) looked_up: LookedUp,
+    pub looked_up: LookedUp,
 }
 
 /// What is known of a command id from the log itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum LookedUp {
+pub enum LookedUp {
     /// Not asked.
     No,
     /// Asked: nothing.
@@ -59,7 +60,7 @@ pub(crate) enum LookedUp {
 
 /// Something that waits for its turn.
 #[derive(Clone, Debug)]
-pub(crate) enum Turn {
+pub enum Turn {
     /// Decide and store.
     Command(Box<Ask>),
     /// Move a member's markers.
@@ -67,7 +68,7 @@ pub(crate) enum Turn {
 }
 
 impl Turn {
-    pub(crate) fn ticket(&self) -> Ticket {
+    pub fn ticket(&self) -> Ticket {
         match self {
             Self::Command(ask) => ask.ticket,
             Self::Mark(ticket, _) => *ticket,
@@ -77,26 +78,26 @@ impl Turn {
 
 /// An event that was decided and waits for its place in the log.
 #[derive(Clone, Debug)]
-pub(crate) struct Decided {
-    pub(crate) ticket: Ticket,
-    pub(crate) recorded: Recorded,
+pub struct Decided {
+    pub ticket: Ticket,
+    pub recorded: Recorded,
     /// Who receives it, when the conversation is small.
-    pub(crate) recipients: Option<Vec<UserId>>,
+    pub recipients: Option<Vec<UserId>>,
     /// The command's deadline.
-    pub(crate) deadline: Instant,
+    pub deadline: Instant,
 }
 
 /// A marker as it now is, and what of it moved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct MarkerMove {
-    pub(crate) marker: Marker,
-    pub(crate) read_moved: bool,
-    pub(crate) delivered_moved: bool,
+pub struct MarkerMove {
+    pub marker: Marker,
+    pub read_moved: bool,
+    pub delivered_moved: bool,
 }
 
 /// What the shell shall do, in this order.
 #[derive(Debug)]
-pub(crate) enum Effect {
+pub enum Effect {
     /// Bring the state from the log, then call `loaded` or `load_failed`.
     Load,
     /// Ask the log for this id, then call `probed`.
@@ -119,7 +120,7 @@ pub(crate) enum Effect {
 
 /// Why speculative events were taken back.
 #[derive(Clone, Debug)]
-pub(crate) enum TakeBack {
+pub enum TakeBack {
     /// Judge the commands again, in order; these ids were found in the log.
     Rerun { found: Vec<EventRow> },
     /// Answer every command that was judged so: nothing of it was stored.
@@ -128,9 +129,9 @@ pub(crate) enum TakeBack {
 
 /// A state that came from the log.
 #[derive(Debug)]
-pub(crate) struct Loaded {
-    pub(crate) state: hubbub_domain::conversation::State,
-    pub(crate) origins: crate::conversation::origins::Origins,
+pub struct Loaded {
+    pub state: hubbub_domain::conversation::State,
+    pub origins: crate::conversation::origins::Origins,
     /// Seq of the newest sound snapshot; zero when there is none.
-    pub(crate) snapshot: Seq,
+    pub snapshot: Seq,
 }

@@ -24,21 +24,24 @@ const MARKERS_MAX: usize = APPEND_ROWS_MAX;
 
 /// A row that waits, with what is needed of its command.
 #[derive(Clone, Debug)]
-pub(crate) struct LaneRow {
-    pub(crate) row: EventRow,
-    pub(crate) deadline: Instant,
+pub struct LaneRow {
+    pub row: EventRow,
+    pub deadline: Instant,
     /// The command's trace, which the append links to.
-    pub(crate) trace: Option<TraceContext>,
+    pub trace: Option<TraceContext>,
 }
 
 /// Everything that waits for one lane. Bounded by the node's permits and by one marker write per partition.
 #[derive(Debug, Default)]
-pub(crate) struct LaneQueue {
+pub struct LaneQueue {
     partitions: HashMap<PartitionId, Backlog>,
     /// Partitions with rows, in the order of their turns; each once.
     turns: VecDeque<PartitionId>,
     /// Partitions with a marker write; each once.
     marking: VecDeque<PartitionId>,
+    /// Of all partitions together.
+    rows: usize,
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -71,35 +74,35 @@ impl Backlog {
 
 /// A batch of rows, with what is needed to put it back.
 #[derive(Debug, Default)]
-pub(crate) struct Drawn {
+pub struct Drawn {
     /// By partition, ascending; rows ascending by offset.
-    pub(crate) parts: BTreeMap<PartitionId, Part>,
+    pub parts: BTreeMap<PartitionId, Part>,
 }
 
 /// One partition's rows in a batch.
 #[derive(Clone, Debug)]
-pub(crate) struct Part {
-    pub(crate) epoch: Epoch,
-    pub(crate) rows: Vec<LaneRow>,
+pub struct Part {
+    pub epoch: Epoch,
+    pub rows: Vec<LaneRow>,
 }
 
 impl Drawn {
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
 
-    pub(crate) fn rows(&self) -> usize {
+    pub fn rows(&self) -> usize {
         self.parts.values().map(|part| part.rows.len()).sum()
     }
 
     /// The traces of its commands.
-    pub(crate) fn traces(&self) -> impl Iterator<Item = &TraceContext> {
+    pub fn traces(&self) -> impl Iterator<Item = &TraceContext> {
         let rows = self.parts.values().flat_map(|part| part.rows.iter());
         rows.filter_map(|row| row.trace.as_ref())
     }
 
     /// As the log takes it.
-    pub(crate) fn batch(&self) -> AppendBatch {
+    pub fn batch(&self) -> AppendBatch {
         AppendBatch {
             fence: self
                 .parts
@@ -117,7 +120,7 @@ impl Drawn {
 
 impl LaneQueue {
     /// Begins to take rows of a partition.
-    pub(crate) fn open(&mut self, partition: PartitionId, epoch: Epoch) {
+    pub fn open(&mut self, partition: PartitionId, epoch: Epoch) {
         self.forget(partition);
         let backlog = Backlog {
             epoch,
@@ -130,25 +133,19 @@ impl LaneQueue {
     }
 
     /// Drops what waits of a partition, unless it has been opened under another epoch since.
-    pub(crate) fn close(&mut self, partition: PartitionId, epoch: Epoch) {
+    pub fn close(&mut self, partition: PartitionId, epoch: Epoch) {
         if self.epoch(partition) == Some(epoch) {
             self.forget(partition);
         }
     }
 
     /// The epoch under which a partition is open here.
-    pub(crate) fn epoch(&self, partition: PartitionId) -> Option<Epoch> {
+    pub fn epoch(&self, partition: PartitionId) -> Option<Epoch> {
         self.partitions.get(&partition).map(|backlog| backlog.epoch)
     }
 
     /// Adds a row, unless its ownership or its round is over.
-    pub(crate) fn push(
-        &mut self,
-        partition: PartitionId,
-        epoch: Epoch,
-        round: Round,
-        row: LaneRow,
-    ) {
+    pub fn push(&mut self, partition: PartitionId, epoch: Epoch, round: Round, row: LaneRow) {
         let Some(backlog) = self.partitions.get_mut(&partition) else {
             return;
         };
@@ -159,11 +156,13 @@ impl LaneQueue {
             self.turns.push_back(partition);
         }
         backlog.admit(row.deadline);
+        self.rows = self.rows.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(row.row.size_bytes());
         backlog.rows.push_back(row);
     }
 
     /// Adds a marker write.
-    pub(crate) fn push_markers(
+    pub fn push_markers(
         &mut self,
         partition: PartitionId,
         epoch: Epoch,
@@ -182,12 +181,22 @@ impl LaneQueue {
     }
 
     /// Whether nothing waits.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.turns.is_empty() && self.marking.is_empty()
     }
 
+    /// Rows that wait.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Bytes of the rows that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The next batch of rows.
-    pub(crate) fn draw(&mut self) -> Drawn {
+    pub fn draw(&mut self) -> Drawn {
         let mut drawn = Drawn::default();
         let mut rows = 0_usize;
         let mut bytes = 0_usize;
@@ -221,11 +230,13 @@ impl LaneQueue {
                 self.turns.push_back(partition);
             }
         }
+        self.rows = self.rows.saturating_sub(rows);
+        self.bytes = self.bytes.saturating_sub(bytes);
         drawn
     }
 
     /// Puts a part of a batch back before what has come since, unless its ownership is over.
-    pub(crate) fn put_back(&mut self, partition: PartitionId, part: Part) {
+    pub fn put_back(&mut self, partition: PartitionId, part: Part) {
         let Some(backlog) = self.partitions.get_mut(&partition) else {
             return;
         };
@@ -237,12 +248,14 @@ impl LaneQueue {
         }
         for row in part.rows.into_iter().rev() {
             backlog.admit(row.deadline);
+            self.rows = self.rows.saturating_add(1);
+            self.bytes = self.bytes.saturating_add(row.row.size_bytes());
             backlog.rows.push_front(row);
         }
     }
 
     /// Partitions in which a command that has not been sent is past its deadline.
-    pub(crate) fn expired(&mut self, now: Instant) -> Vec<PartitionId> {
+    pub fn expired(&mut self, now: Instant) -> Vec<PartitionId> {
         let mut expired = Vec::new();
         for partition in &self.turns {
             if let Some(backlog) = self.partitions.get_mut(partition)
@@ -255,9 +268,12 @@ impl LaneQueue {
     }
 
     /// Drops the rows of a partition and begins a new round, which is returned: rows of older rounds are no longer taken.
-    pub(crate) fn take_back(&mut self, partition: PartitionId) -> Option<Round> {
+    pub fn take_back(&mut self, partition: PartitionId) -> Option<Round> {
         let backlog = self.partitions.get_mut(&partition)?;
-        backlog.rows.clear();
+        for row in backlog.rows.drain(..) {
+            self.rows = self.rows.saturating_sub(1);
+            self.bytes = self.bytes.saturating_sub(row.row.size_bytes());
+        }
         backlog.earliest = None;
         backlog.round = backlog.round.next();
         self.turns.retain(|other| *other != partition);
@@ -265,7 +281,7 @@ impl LaneQueue {
     }
 
     /// The next marker write, over partitions: fence and updates, ascending by partition.
-    pub(crate) fn draw_markers(&mut self) -> (Vec<(PartitionId, Epoch)>, Vec<MarkerUpdate>) {
+    pub fn draw_markers(&mut self) -> (Vec<(PartitionId, Epoch)>, Vec<MarkerUpdate>) {
         let mut parts: BTreeMap<PartitionId, (Epoch, Vec<MarkerUpdate>)> = BTreeMap::new();
         let mut count = 0_usize;
         while let Some(partition) = self.marking.front().copied() {
@@ -297,7 +313,12 @@ impl LaneQueue {
     }
 
     fn forget(&mut self, partition: PartitionId) {
-        self.partitions.remove(&partition);
+        if let Some(backlog) = self.partitions.remove(&partition) {
+            for row in backlog.rows {
+                self.rows = self.rows.saturating_sub(1);
+                self.bytes = self.bytes.saturating_sub(row.row.size_bytes());
+            }
+        }
         self.turns.retain(|other| *other != partition);
         self.marking.retain(|other| *other != partition);
     }

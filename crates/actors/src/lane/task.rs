@@ -10,10 +10,10 @@ use hubbub_telemetry::spans;
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
-use crate::conversation::turn::TakeBack;
-use crate::lane::queue::LaneQueue;
+use crate::lane::core::LaneCore;
 use crate::lane::{LaneInput, Report, Reporter};
 use crate::shared::Shared;
+use crate::stats::as_u64;
 
 /// First pause before a lost lane is opened again: a database that restarts cleanly is back within a second or two.
 const REOPEN_PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -29,11 +29,9 @@ pub(crate) struct LaneTask {
     pub(super) shared: Arc<Shared>,
     number: u16,
     inputs: mpsc::Receiver<LaneInput>,
-    pub(super) queue: LaneQueue,
+    pub(super) core: LaneCore,
     reporters: HashMap<PartitionId, (Epoch, Reporter)>,
     lane: Option<Box<dyn Lane>>,
-    /// Conflicts in a row that no look-up explained.
-    pub(super) unexplained: u8,
 }
 
 impl LaneTask {
@@ -42,10 +40,9 @@ impl LaneTask {
             shared,
             number,
             inputs,
-            queue: LaneQueue::default(),
+            core: LaneCore::default(),
             reporters: HashMap::new(),
             lane: None,
-            unexplained: 0,
         }
     }
 
@@ -55,7 +52,7 @@ impl LaneTask {
             let Some(mut lane) = self.take_lane().await else {
                 return;
             };
-            if self.queue.is_empty() {
+            if self.core.is_empty() {
                 self.lane = Some(lane);
                 match self.inputs.recv().await {
                     None => return,
@@ -86,7 +83,7 @@ impl LaneTask {
                 epoch,
                 reporter,
             } => {
-                self.queue.open(partition, epoch);
+                self.core.open(partition, epoch);
                 self.reporters.insert(partition, (epoch, reporter));
             }
             LaneInput::Row {
@@ -94,19 +91,19 @@ impl LaneTask {
                 epoch,
                 round,
                 row,
-            } => self.queue.push(partition, epoch, round, *row),
+            } => self.core.push(partition, epoch, round, *row),
             LaneInput::Markers {
                 partition,
                 epoch,
                 markers,
-            } => self.queue.push_markers(partition, epoch, markers),
+            } => self.core.push_markers(partition, epoch, markers),
             LaneInput::Close { partition, epoch } => self.close(partition, epoch),
         }
     }
 
     /// `false` when the connection is to be given up.
     async fn append(&mut self, lane: &mut Box<dyn Lane>) -> bool {
-        let drawn = self.queue.draw();
+        let drawn = self.core.draw();
         if drawn.is_empty() {
             return true;
         }
@@ -126,14 +123,18 @@ impl LaneTask {
     }
 
     async fn write_markers(&mut self, lane: &mut Box<dyn Lane>) -> bool {
-        let (fence, updates) = self.queue.draw_markers();
+        let (fence, updates) = self.core.draw_markers();
         if updates.is_empty() {
             return true;
         }
         let count = updates.len();
         let outcome = lane.write_markers(fence.clone(), updates).await;
         let alive = outcome != AppendOutcome::Unknown;
-        self.settle_markers(&fence, count, outcome);
+        if matches!(outcome, AppendOutcome::Done { .. }) {
+            self.shared.stats.markers_stored.add(as_u64(count));
+        }
+        let told = self.core.settle_markers(&fence, &outcome);
+        self.tell(told);
         alive
     }
 
@@ -149,7 +150,7 @@ impl LaneTask {
     }
 
     pub(super) fn close(&mut self, partition: PartitionId, epoch: Epoch) {
-        self.queue.close(partition, epoch);
+        self.core.close(partition, epoch);
         if self
             .reporters
             .get(&partition)
@@ -159,24 +160,9 @@ impl LaneTask {
         }
     }
 
-    /// Takes back what waits of a partition and was not sent, or was sent and certainly not stored.
-    pub(super) fn take_back(&mut self, partition: PartitionId, epoch: Epoch, how: TakeBack) {
-        if self.queue.epoch(partition) != Some(epoch) {
-            return;
-        }
-        if let Some(round) = self.queue.take_back(partition) {
-            self.shared.stats.takebacks.one();
-            self.report(partition, epoch, Report::TakenBack { round, how });
-        }
-    }
-
-    /// Commands past their deadline are dropped before the append: their partitions judge again without them.
     fn expire(&mut self) {
-        for partition in self.queue.expired(Instant::now()) {
-            if let Some(epoch) = self.queue.epoch(partition) {
-                self.take_back(partition, epoch, TakeBack::Rerun { found: Vec::new() });
-            }
-        }
+        let told = self.core.expire(Instant::now());
+        self.tell(told);
     }
 
     /// The open lane, opening one if need be; takes inputs meanwhile. `None` when every sender is gone.

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::answer::Answer;
 use crate::conversation::actor::{Birth, ConversationActor, ConversationInput, Request, describe};
 use crate::conversation::turn::{Decided, MarkerMove, Round, TakeBack};
-use crate::lane::settle_reply;
+use crate::lane::core::refused;
 use crate::lane::{LaneHandle, LaneInput, LaneUnavailable, Report};
 use crate::partition::core::{NoPlace, PartitionCore, Phase};
 use crate::partition::input::{PartitionBirth, PartitionInput};
@@ -286,7 +286,7 @@ impl PartitionActor {
 
     fn lane_reports(&mut self, report: Report, context: &mut Context<Self>) {
         match report {
-            Report::Committed { through } => self.committed(through, context),
+            Report::Committed { through, .. } => self.committed(through, context),
             Report::TakenBack { round, how } => self.taken_back(round, &how, context),
             Report::Fenced => self.leave(Phase::Fenced, context),
             Report::InDoubt => self.leave(Phase::InDoubt, context),
@@ -305,7 +305,7 @@ impl PartitionActor {
             }
             Report::MarkersRefused { refusal } => {
                 for caller in self.marks.failed() {
-                    caller.send(settle_reply(refusal));
+                    caller.send(refused(refusal));
                 }
             }
             // Dropped callers hear "unknown".

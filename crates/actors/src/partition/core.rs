@@ -18,7 +18,7 @@ use crate::lane::queue::LaneRow;
 
 /// Where a partition stands at this node (ARCHITECTURE.md §5). Acquiring is the ownership loop's; the actor begins with Recovering.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Phase {
+pub enum Phase {
     /// Its lane is being told about it.
     Recovering,
     /// Accepts commands.
@@ -37,14 +37,14 @@ pub(crate) enum Phase {
 
 impl Phase {
     /// Whether replies may still say something definite.
-    pub(crate) const fn answers(self) -> bool {
+    pub const fn answers(self) -> bool {
         matches!(self, Self::Recovering | Self::Serving | Self::HandingOff)
     }
 }
 
 /// The sequencer.
 #[derive(Debug)]
-pub(crate) struct PartitionCore {
+pub struct PartitionCore {
     partition: PartitionId,
     epoch: Epoch,
     phase: Phase,
@@ -65,11 +65,11 @@ struct InFlight {
 }
 
 /// Events for the bus, with the trace of the first command of its commit that has one.
-pub(crate) type Publication = (EvBatch, Option<TraceContext>);
+pub type Publication = (EvBatch, Option<TraceContext>);
 
 /// Why an event got no place.
 #[derive(Debug)]
-pub(crate) enum NoPlace {
+pub enum NoPlace {
     /// Decided in a round that was taken back, or the partition has left Serving: its conversation knows or will be told.
     Void,
     /// It has no stored form: a bug; nothing of the partition is touched.
@@ -78,17 +78,17 @@ pub(crate) enum NoPlace {
 
 /// What a commit leads to.
 #[derive(Debug, Default)]
-pub(crate) struct Committed {
+pub struct Committed {
     /// The newest durable seq of each conversation concerned.
-    pub(crate) conversations: BTreeMap<ConversationId, Seq>,
+    pub conversations: BTreeMap<ConversationId, Seq>,
     /// What to publish.
-    pub(crate) publication: Option<Publication>,
+    pub publication: Option<Publication>,
     /// How many events.
-    pub(crate) events: usize,
+    pub events: usize,
 }
 
 impl PartitionCore {
-    pub(crate) fn new(partition: PartitionId, epoch: Epoch, head: Offset) -> Self {
+    pub fn new(partition: PartitionId, epoch: Epoch, head: Offset) -> Self {
         Self {
             partition,
             epoch,
@@ -101,35 +101,35 @@ impl PartitionCore {
         }
     }
 
-    pub(crate) fn phase(&self) -> Phase {
+    pub fn phase(&self) -> Phase {
         self.phase
     }
 
-    pub(crate) fn round(&self) -> Round {
+    pub fn round(&self) -> Round {
         self.round
     }
 
     /// Whether rows of this conversation may still become durable.
-    pub(crate) fn is_in_flight(&self, conversation: ConversationId) -> bool {
+    pub fn is_in_flight(&self, conversation: ConversationId) -> bool {
         self.per_conversation.contains_key(&conversation)
     }
 
     /// From Recovering on.
-    pub(crate) fn serve(&mut self) {
+    pub fn serve(&mut self) {
         if self.phase == Phase::Recovering {
             self.phase = Phase::Serving;
         }
     }
 
     /// From Serving on.
-    pub(crate) fn hand_off(&mut self) {
+    pub fn hand_off(&mut self) {
         if self.phase.answers() {
             self.phase = Phase::HandingOff;
         }
     }
 
     /// Leaves Serving for good. `false` when it had been left before.
-    pub(crate) fn leave(&mut self, to: Phase) -> bool {
+    pub fn leave(&mut self, to: Phase) -> bool {
         if !self.phase.answers() {
             return false;
         }
@@ -140,7 +140,7 @@ impl PartitionCore {
     }
 
     /// Gives an event its offset and its stored form.
-    pub(crate) fn place(
+    pub fn place(
         &mut self,
         round: Round,
         decided: Decided,
@@ -168,7 +168,7 @@ impl PartitionCore {
     }
 
     /// Everything up to `through` is durable.
-    pub(crate) fn committed(&mut self, through: Offset) -> Committed {
+    pub fn committed(&mut self, through: Offset) -> Committed {
         let mut committed = Committed::default();
         let mut events = Vec::new();
         let mut first_trace = None;
@@ -210,7 +210,7 @@ impl PartitionCore {
     }
 
     /// Nothing in flight was stored: its offsets are free again, and what was decided so far is void.
-    pub(crate) fn take_back(&mut self, round: Round) {
+    pub fn take_back(&mut self, round: Round) {
         self.round = self.round.max(round);
         self.next = self.durable.next();
         self.in_flight.clear();

@@ -10,15 +10,15 @@ use hubbub_wire::bus::Ephemeral;
 use crate::conversation::turn::MarkerMove;
 
 /// Markers that wait for their write at most; above it a mark is refused as busy. A second's worth of a very large room.
-pub(crate) const MARKS_PENDING_MAX: usize = 4_096;
+pub const MARKS_PENDING_MAX: usize = 4_096;
 /// Markers in one write at most: a statement of a few milliseconds, so that appends on the same lane hardly notice.
-pub(crate) const MARKS_WRITE_MAX: usize = 512;
+pub const MARKS_WRITE_MAX: usize = 512;
 
 type Key = (ConversationId, UserId);
 
 /// What waits, and what is being written. `W` is a caller who waits until it is stored.
 #[derive(Debug)]
-pub(crate) struct Marks<W> {
+pub struct Marks<W> {
     partition: PartitionId,
     pending: BTreeMap<Key, Waiting<W>>,
     writing: BTreeMap<Key, Waiting<W>>,
@@ -31,7 +31,7 @@ struct Waiting<W> {
 }
 
 impl<W> Marks<W> {
-    pub(crate) fn new(partition: PartitionId) -> Self {
+    pub fn new(partition: PartitionId) -> Self {
         Self {
             partition,
             pending: BTreeMap::new(),
@@ -40,19 +40,19 @@ impl<W> Marks<W> {
     }
 
     /// Nothing waits and nothing is being written.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.pending.is_empty() && self.writing.is_empty()
     }
 
     /// Whether someone waits for the next write.
-    pub(crate) fn has_callers(&self) -> bool {
+    pub fn has_callers(&self) -> bool {
         self.pending
             .values()
             .any(|waiting| !waiting.callers.is_empty())
     }
 
     /// Adds a move; gives the caller back when there is no room.
-    pub(crate) fn add(&mut self, moved: MarkerMove, caller: Option<W>) -> Result<(), Option<W>> {
+    pub fn add(&mut self, moved: MarkerMove, caller: Option<W>) -> Result<(), Option<W>> {
         let key = (moved.marker.conversation, moved.marker.user);
         if self.pending.len() >= MARKS_PENDING_MAX && !self.pending.contains_key(&key) {
             return Err(caller);
@@ -67,7 +67,7 @@ impl<W> Marks<W> {
     }
 
     /// What to write now; empty while a write is in flight.
-    pub(crate) fn next_write(&mut self) -> Vec<MarkerUpdate> {
+    pub fn next_write(&mut self) -> Vec<MarkerUpdate> {
         if !self.writing.is_empty() {
             return Vec::new();
         }
@@ -87,7 +87,7 @@ impl<W> Marks<W> {
     }
 
     /// The write is stored: what to tell the members, and who waited.
-    pub(crate) fn stored(&mut self) -> (Vec<Ephemeral>, Vec<W>) {
+    pub fn stored(&mut self) -> (Vec<Ephemeral>, Vec<W>) {
         let mut news = Vec::new();
         let mut callers = Vec::new();
         for (_, waiting) in std::mem::take(&mut self.writing) {
@@ -112,7 +112,7 @@ impl<W> Marks<W> {
 
     /// The write did not happen, or nobody knows: its values wait for the next one (they only rise, so writing them twice is
     /// harmless). The callers who waited are given back.
-    pub(crate) fn failed(&mut self) -> Vec<W> {
+    pub fn failed(&mut self) -> Vec<W> {
         let mut callers = Vec::new();
         for (key, mut waiting) in std::mem::take(&mut self.writing) {
             callers.append(&mut waiting.callers);

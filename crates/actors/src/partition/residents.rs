@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use hubbub_domain::ids::ConversationId;
 
 /// Failures in a row after which a conversation is out of service until the partition is served anew (ARCHITECTURE.md §6).
-pub(crate) const FAILURES_MAX: u8 = 3;
+pub const FAILURES_MAX: u8 = 3;
 
 /// The conversations of a partition.
 #[derive(Debug)]
-pub(crate) struct Residents<H, T> {
+pub struct Residents<H, T> {
     slots: HashMap<ConversationId, Slot<H, T>>,
     /// Least recently used first.
     order: BTreeMap<u64, ConversationId>,
@@ -42,7 +42,7 @@ enum Slot<H, T> {
 
 /// Where a turn goes.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Route<H, T> {
+pub enum Route<H, T> {
     /// To this actor.
     Live(H, T),
     /// To a new actor.
@@ -55,7 +55,7 @@ pub(crate) enum Route<H, T> {
 
 /// What follows from a crash.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum AfterCrash<T> {
+pub enum AfterCrash<T> {
     /// A new actor may start at once, and has these turns waiting.
     Restart(VecDeque<T>),
     /// Only when the rows in flight have found their end.
@@ -64,8 +64,14 @@ pub(crate) enum AfterCrash<T> {
     Quarantine(VecDeque<T>),
 }
 
+impl<H: Clone, T> Default for Residents<H, T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<H: Clone, T> Residents<H, T> {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             slots: HashMap::new(),
             order: BTreeMap::new(),
@@ -75,7 +81,7 @@ impl<H: Clone, T> Residents<H, T> {
     }
 
     /// Where a turn for `conversation` goes; counts as a use.
-    pub(crate) fn route(&mut self, conversation: ConversationId, turn: T) -> Route<H, T> {
+    pub fn route(&mut self, conversation: ConversationId, turn: T) -> Route<H, T> {
         match self.slots.get_mut(&conversation) {
             None => Route::Absent(turn),
             Some(Slot::Quarantined) => Route::Quarantined(turn),
@@ -95,7 +101,7 @@ impl<H: Clone, T> Residents<H, T> {
     }
 
     /// A new actor lives.
-    pub(crate) fn started(&mut self, conversation: ConversationId, handle: H) {
+    pub fn started(&mut self, conversation: ConversationId, handle: H) {
         self.uses = self.uses.saturating_add(1);
         self.order.insert(self.uses, conversation);
         self.slots.insert(
@@ -108,7 +114,7 @@ impl<H: Clone, T> Residents<H, T> {
     }
 
     /// The actor for a notice that is no turn; also one that is leaving.
-    pub(crate) fn handle(&self, conversation: ConversationId) -> Option<&H> {
+    pub fn handle(&self, conversation: ConversationId) -> Option<&H> {
         match self.slots.get(&conversation)? {
             Slot::Live { handle, .. } | Slot::Leaving { handle, .. } => Some(handle),
             Slot::Settling { .. } | Slot::Quarantined => None,
@@ -116,7 +122,7 @@ impl<H: Clone, T> Residents<H, T> {
     }
 
     /// Every actor.
-    pub(crate) fn handles(&self) -> impl Iterator<Item = &H> {
+    pub fn handles(&self) -> impl Iterator<Item = &H> {
         self.slots.values().filter_map(|slot| match slot {
             Slot::Live { handle, .. } | Slot::Leaving { handle, .. } => Some(handle),
             Slot::Settling { .. } | Slot::Quarantined => None,
@@ -124,19 +130,19 @@ impl<H: Clone, T> Residents<H, T> {
     }
 
     /// How many could be asked to leave.
-    pub(crate) fn live(&self) -> usize {
+    pub fn live(&self) -> usize {
         self.order.len()
     }
 
     /// Whether no actor is left, and none is to come.
-    pub(crate) fn is_settled(&self) -> bool {
+    pub fn is_settled(&self) -> bool {
         self.slots
             .values()
             .all(|slot| matches!(slot, Slot::Quarantined))
     }
 
     /// Chooses the least recently used to leave; the caller asks it.
-    pub(crate) fn dismiss_oldest(&mut self) -> Option<H> {
+    pub fn dismiss_oldest(&mut self) -> Option<H> {
         let (_, conversation) = self.order.pop_first()?;
         match self.slots.remove(&conversation)? {
             Slot::Live { handle, .. } => {
@@ -155,13 +161,13 @@ impl<H: Clone, T> Residents<H, T> {
     }
 
     /// It has left. Its parked turns, if any, want a new actor.
-    pub(crate) fn left(&mut self, conversation: ConversationId) -> VecDeque<T> {
+    pub fn left(&mut self, conversation: ConversationId) -> VecDeque<T> {
         self.failures.remove(&conversation);
         self.forget(conversation)
     }
 
     /// It stays, because it has work. Its parked turns go to it.
-    pub(crate) fn stays(&mut self, conversation: ConversationId) -> Option<(H, VecDeque<T>)> {
+    pub fn stays(&mut self, conversation: ConversationId) -> Option<(H, VecDeque<T>)> {
         match self.slots.remove(&conversation)? {
             Slot::Leaving { handle, parked } => {
                 self.started(conversation, handle.clone());
@@ -175,7 +181,7 @@ impl<H: Clone, T> Residents<H, T> {
     }
 
     /// It failed. `for_good` = trying again cannot help.
-    pub(crate) fn crashed(
+    pub fn crashed(
         &mut self,
         conversation: ConversationId,
         in_flight: bool,
@@ -196,12 +202,12 @@ impl<H: Clone, T> Residents<H, T> {
     }
 
     /// Its rows in flight have found their end, or it has stored something: a success.
-    pub(crate) fn succeeded(&mut self, conversation: ConversationId) {
+    pub fn succeeded(&mut self, conversation: ConversationId) {
         self.failures.remove(&conversation);
     }
 
     /// Crashed conversations that `is_in_flight` no longer holds back, with the turns that wait for a new actor.
-    pub(crate) fn settled(
+    pub fn settled(
         &mut self,
         is_in_flight: impl Fn(ConversationId) -> bool,
     ) -> Vec<(ConversationId, VecDeque<T>)> {
@@ -219,7 +225,7 @@ impl<H: Clone, T> Residents<H, T> {
     }
 
     /// Forgets everyone; what was parked is dropped.
-    pub(crate) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.slots.clear();
         self.order.clear();
         self.failures.clear();

@@ -12,7 +12,7 @@ use crate::conversation::turn::{Effect, Now, Ticket, Turn};
 
 impl Sequencer {
     /// The stored markers; `Err` when they could not be read.
-    pub(crate) fn markers_loaded(
+    pub fn markers_loaded(
         &mut self,
         markers: Result<Vec<Marker>, Unread>,
         now: Now,
