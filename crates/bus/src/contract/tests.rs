@@ -178,3 +178,22 @@ async fn a_url_that_cannot_be_read_is_a_mistake_in_the_settings() {
     let bus = NatsBus::connect(NatsOptions::new("nats://:not a url:", "n")).await;
     assert!(matches!(bus, Err(ConnectError::BadUrl(_))), "{bus:?}");
 }
+
+#[tokio::test]
+async fn name_and_password_of_the_url_open_a_guarded_server() {
+    let guard = "authorization { user: hub, password: \"p@ss\" }";
+    let Some(server) = NatsServer::start_with(guard) else {
+        return;
+    };
+    let stranger = NatsBus::connect(NatsOptions::new(server.url(), "stranger")).await;
+    assert!(stranger.is_err(), "{stranger:?}");
+    let url = format!("nats://hub:p%40ss@{}", server.address());
+    let known = NatsBus::connect(NatsOptions::new(url, "one")).await;
+    assert_eq!(*known.expect("connects").status().borrow(), BusStatus::Up);
+    let options = NatsOptions {
+        credentials: Some(("hub".to_owned(), "p@ss".to_owned())),
+        ..NatsOptions::new(server.url(), "two")
+    };
+    let known = NatsBus::connect(options).await;
+    assert_eq!(*known.expect("connects").status().borrow(), BusStatus::Up);
+}

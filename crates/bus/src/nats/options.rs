@@ -24,12 +24,15 @@ const RECONNECT_CAP: Duration = Duration::from_secs(4);
 /// Where NATS is and who we are.
 #[derive(Clone)]
 pub struct NatsOptions {
-    /// One or more `nats://[user:password@]host:port` (or `tls://`), separated by commas.
+    /// One or more `nats://[user:password@]host:port` (or `tls://`), separated by commas. The first name and password count for all of
+    /// them, and for those that they name: a cluster has one set of accounts.
     pub url: String,
     /// Shown in the server's list of connections: the node's name.
     pub name: String,
     /// First tokens of the answer inboxes, without a dot at the end: what the server's permissions let this role listen to.
     pub inbox_prefix: String,
+    /// Name and password, when the server asks for them and the URL has none.
+    pub credentials: Option<(String, String)>,
     /// Seed of an nkey (`SU…`), when the server asks for one.
     pub nkey_seed: Option<String>,
     /// Begin without a server and go on trying: a node serves its local conversations while NATS is away.
@@ -60,6 +63,7 @@ impl NatsOptions {
             url: url.into(),
             name: name.into(),
             inbox_prefix: "_INBOX.hub".to_owned(),
+            credentials: None,
             nkey_seed: None,
             wait_for_server: false,
         }
@@ -72,6 +76,11 @@ impl NatsOptions {
             .map(|url| url.trim().parse())
             .collect::<Result<Vec<ServerAddr>, _>>()
             .map_err(ConnectError::BadUrl)?;
+        // The library reads no credentials from a URL, and servers that it learns of have none in theirs.
+        let credentials = servers
+            .iter()
+            .find_map(credentials_of)
+            .or_else(|| self.credentials.clone());
         let mut options = ConnectOptions::new()
             .name(&self.name)
             .custom_inbox_prefix(&self.inbox_prefix)
@@ -85,6 +94,9 @@ impl NatsOptions {
                 link.hear(&event);
                 std::future::ready(())
             });
+        if let Some((user, password)) = credentials {
+            options = options.user_and_password(user, password);
+        }
         if let Some(seed) = &self.nkey_seed {
             options = options.nkey(seed.clone());
         }
@@ -99,7 +111,7 @@ impl NatsOptions {
 }
 
 impl fmt::Debug for NatsOptions {
-    /// Without the URL and the seed: both may hold a secret.
+    /// Without the URL, the password and the seed: all may hold a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NatsOptions")
             .field("name", &self.name)
@@ -107,6 +119,36 @@ impl fmt::Debug for NatsOptions {
             .field("wait_for_server", &self.wait_for_server)
             .finish_non_exhaustive()
     }
+}
+
+/// Name and password of a URL, with what was written as `%40` read again.
+fn credentials_of(server: &ServerAddr) -> Option<(String, String)> {
+    let user = server.username()?;
+    let password = server.password().unwrap_or_default();
+    Some((percent_decoded(user), percent_decoded(password)))
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let digit = |at: usize| {
+            after
+                .get(at)
+                .and_then(|byte| char::from(*byte).to_digit(16))
+        };
+        let escaped = (*first == b'%')
+            .then(|| digit(0).zip(digit(1)))
+            .flatten()
+            .and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() {
+            after.get(2..).unwrap_or_default()
+        } else {
+            after
+        };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[expect(
@@ -137,8 +179,19 @@ mod tests {
     }
 
     #[test]
+    fn credentials_are_read_from_the_url_with_their_escapes() {
+        let of = |url: &str| credentials_of(&url.parse().expect("is a URL"));
+        assert_eq!(of("nats://127.0.0.1:1"), None);
+        let expected = ("hub".to_owned(), "a@b%zö".to_owned());
+        assert_eq!(of("nats://hub:a%40b%25z%C3%B6@127.0.0.1:1"), Some(expected));
+        assert_eq!(percent_decoded("50%"), "50%");
+        assert_eq!(percent_decoded("%4"), "%4");
+    }
+
+    #[test]
     fn a_debug_line_shows_no_secret() {
         let options = NatsOptions {
+            credentials: Some(("me".to_owned(), "secret".to_owned())),
             nkey_seed: Some("SUSECRET".to_owned()),
             ..NatsOptions::new("nats://me:secret@127.0.0.1:1", "n1")
         };
