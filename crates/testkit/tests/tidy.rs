@@ -16,7 +16,7 @@ use std::process::Command;
 const FILE_LINES_MAX: usize = 700;
 
 /// Which of our rooms a room may use (ARCHITECTURE.md §2), without tests. A room that is not listed may use none.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("domain", &[]),
     ("wire", &["domain"]),
     ("telemetry", &["domain"]), // for the type of a point in time
@@ -46,6 +46,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
         ],
     ),
     ("client", &["wire"]),
+    ("checker", &["wire"]),
     ("testkit", &[]),
     ("xtask", &["testkit"]),
     (

@@ -1,0 +1,31 @@
+//! The figures of RELIABILITY.md that an invariant is held against.
+
+use crate::history::{SECOND, Time};
+use crate::report::Counter;
+
+/// What a run is held against.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// How long after a removal or a revocation something may still be delivered (I11, P8).
+    pub after_removal: Time,
+    /// How long after healing until every partition has an owner (I16).
+    pub owned: Time,
+    /// How long after healing until commands succeed (I16).
+    pub commands: Time,
+    /// How long after healing until every client is at the head (I16).
+    pub heads: Time,
+    /// Counters without which the run is void.
+    pub required: Vec<Counter>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            after_removal: SECOND,
+            owned: 10 * SECOND,
+            commands: 15 * SECOND,
+            heads: 10 * SECOND,
+            required: Vec::new(),
+        }
+    }
+}
