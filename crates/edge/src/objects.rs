@@ -19,7 +19,7 @@ use hubbub_wire::client::{CREATED_MEMBERS_LISTED_MAX, ServerFrame};
 use crate::session::queue::Frame;
 
 /// The text of a frame.
-pub(crate) fn frame(frame: &ServerFrame) -> Frame {
+pub fn frame(frame: &ServerFrame) -> Frame {
     match serde_json::to_string(frame) {
         Ok(text) => text.into(),
         Err(error) => {
@@ -31,7 +31,7 @@ pub(crate) fn frame(frame: &ServerFrame) -> Frame {
 }
 
 /// An event as a raw event.
-pub(crate) fn raw_event(epoch: Epoch, recorded: &Recorded) -> RawEvent {
+pub fn raw_event(epoch: Epoch, recorded: &Recorded) -> RawEvent {
     let no = |no: &MessageNo| no.get();
     let (event, message_no) = match &recorded.event {
         Event::ConversationCreated {
@@ -132,7 +132,7 @@ fn unknown_user(id: UserId) -> User {
 }
 
 /// A message as `reader` sees it.
-pub(crate) fn message(row: &MessageRow, reader: UserId) -> Message {
+pub fn message(row: &MessageRow, reader: UserId) -> Message {
     Message {
         conversation_id: row.conversation.uuid(),
         message_no: row.message_no.get(),
@@ -157,7 +157,7 @@ pub(crate) fn message(row: &MessageRow, reader: UserId) -> Message {
 }
 
 /// A conversation as `reader` sees it; `people` knows the peer. Who is not a member sees that it is there, not what is said in it.
-pub(crate) fn conversation(
+pub fn conversation(
     summary: &Summary,
     reader: UserId,
     people: &HashMap<UserId, User>,
@@ -207,7 +207,7 @@ pub(crate) fn member(row: &MemberRow, people: &HashMap<UserId, User>) -> Member 
 }
 
 /// A `resync` for these conversations, or for all.
-pub(crate) fn resync_frame(conversations: Option<&[(ConversationId, Epoch, Seq)]>) -> Frame {
+pub fn resync_frame(conversations: Option<&[(ConversationId, Epoch, Seq)]>) -> Frame {
     let named = conversations.map(|conversations| {
         let cursors = conversations.iter().map(|(id, epoch, seq)| Cursor {
             conversation_id: id.uuid(),

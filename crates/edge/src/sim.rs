@@ -7,7 +7,9 @@ pub use crate::fanout::rooms::{
 pub use crate::feed::{
     Effect, HELD_EVENTS_MAX, Healed, PartitionFeed, RANGE_ROWS, REORDER_WAIT_MS, RETRY_WAIT_MS,
 };
+pub use crate::objects::{conversation, frame, message, raw_event, resync_frame};
 pub use crate::resume::{Plan, plan};
+pub use crate::session::chain::{Chains, SENDS_MAX};
 pub use crate::session::queue::{
     ANSWER_BYTES_MAX, CATCH_UP_BYTES_MAX, COALESCE_BYTES_MAX, CONTROLS_MAX, EVENT_BYTES_MAX,
     EncodeResync, EventItem, Frame, LATEST_MAX, LatestKey, Queue, RESYNC_CONVERSATIONS_MAX, Ticket,

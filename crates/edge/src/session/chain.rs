@@ -10,11 +10,11 @@ use std::collections::{HashMap, VecDeque};
 use hubbub_domain::ids::ConversationId;
 
 /// Commands of one socket that wait or run; at this many the socket is not read, so that the client's own sending slows down.
-pub(crate) const SENDS_MAX: usize = 64;
+pub const SENDS_MAX: usize = 64;
 
 /// The sends of one socket.
 #[derive(Debug)]
-pub(crate) struct Chains<T> {
+pub struct Chains<T> {
     /// Present while one of the conversation runs; what waits behind it.
     behind: HashMap<ConversationId, VecDeque<T>>,
     count: usize,
@@ -31,7 +31,7 @@ impl<T> Default for Chains<T> {
 
 impl<T> Chains<T> {
     /// Takes a send; returned when it can be submitted at once.
-    pub(crate) fn push(&mut self, conversation: ConversationId, send: T) -> Option<T> {
+    pub fn push(&mut self, conversation: ConversationId, send: T) -> Option<T> {
         self.count += 1;
         if let Some(waiting) = self.behind.get_mut(&conversation) {
             waiting.push_back(send);
@@ -42,7 +42,7 @@ impl<T> Chains<T> {
     }
 
     /// The running send of a conversation has its answer; the next one to submit.
-    pub(crate) fn done(&mut self, conversation: ConversationId) -> Option<T> {
+    pub fn done(&mut self, conversation: ConversationId) -> Option<T> {
         let waiting = self.behind.get_mut(&conversation)?;
         self.count = self.count.saturating_sub(1);
         let next = waiting.pop_front();
@@ -53,7 +53,7 @@ impl<T> Chains<T> {
     }
 
     /// Whether another one may come.
-    pub(crate) fn has_room(&self) -> bool {
+    pub fn has_room(&self) -> bool {
         self.count < SENDS_MAX
     }
 }
