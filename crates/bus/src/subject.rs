@@ -17,6 +17,8 @@ pub enum Subject {
     Heads,
     /// `hub.user`: an account changed.
     User,
+    /// `hub.own`: partitions handed over or taken; hints.
+    Ownership,
     /// `hub.cmd.<incarnation>`: a command for its owner; answered.
     Command(Incarnation),
     /// `hub.range.<incarnation>`: a range of events from the owner's ring; answered.
@@ -48,6 +50,7 @@ impl fmt::Display for Subject {
             Self::Ephemeral(partition) => write!(f, "hub.eph.{partition}"),
             Self::Heads => f.write_str("hub.head"),
             Self::User => f.write_str("hub.user"),
+            Self::Ownership => f.write_str("hub.own"),
             Self::Command(incarnation) => write!(f, "hub.cmd.{incarnation}"),
             Self::Range(incarnation) => write!(f, "hub.range.{incarnation}"),
         }
@@ -64,6 +67,7 @@ impl FromStr for Subject {
         let subject = match rest.split_once('.') {
             None if rest == "head" => Self::Heads,
             None if rest == "user" => Self::User,
+            None if rest == "own" => Self::Ownership,
             Some(("ev", number)) => Self::Events(partition(number).ok_or_else(unknown)?),
             Some(("eph", number)) => Self::Ephemeral(partition(number).ok_or_else(unknown)?),
             Some(("cmd", id)) => Self::Command(incarnation(id).ok_or_else(unknown)?),
@@ -124,6 +128,7 @@ mod tests {
             (Subject::Ephemeral(PartitionId::new(1023)), "hub.eph.1023"),
             (Subject::Heads, "hub.head"),
             (Subject::User, "hub.user"),
+            (Subject::Ownership, "hub.own"),
             (
                 Subject::Command(life),
                 "hub.cmd.01900000-0000-7000-8000-0000000000ab",
@@ -159,6 +164,7 @@ mod tests {
             "hub.ev.*",
             "hub.head.1",
             "hub.user ",
+            "hub.own.1",
             "HUB.head",
             "hub.cmd.01900000000070008000000000000000",
             "hub.cmd.01900000-0000-7000-8000-0000000000AB",

@@ -7,6 +7,7 @@
 mod codec;
 mod commands;
 mod events;
+mod ownership;
 mod rejection;
 mod signals;
 
@@ -250,4 +251,35 @@ pub struct UserChanged {
     pub user: UserId,
     /// The account revision that says so.
     pub rev: u64,
+}
+
+/// News of owners, on `hub.own`. A hint: whoever acts on it asks the database, and whoever misses it learns the same from the fence rows
+/// within seconds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum OwnershipHint {
+    /// These were handed over in order and have no owner now.
+    Released {
+        /// Who served them.
+        by: Incarnation,
+        /// Which.
+        partitions: Vec<ReleasedPartition>,
+    },
+    /// These are served from now on.
+    Taken {
+        /// By whom.
+        by: Incarnation,
+        /// Which, and under which epoch.
+        partitions: Vec<(PartitionId, Epoch)>,
+    },
+}
+
+/// A partition that waits for its next owner.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReleasedPartition {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The epoch under which it was served last; the fence row still has it.
+    pub epoch: Epoch,
+    /// Who should acquire it at once, as its last owner sees the cluster.
+    pub next: Option<Incarnation>,
 }

@@ -8,7 +8,8 @@ use hubbub_domain::ids::Incarnation;
 use hubbub_domain::position::{Epoch, MessageNo, Offset, PartitionId, Seq};
 use hubbub_wire::bus::{
     Accepted, CommandRequest, Ephemeral, EvBatch, EvEntry, HeadBroadcast, How, MarkRequest,
-    OwnerReply, OwnerRequest, PartitionHead, RangeReply, RangeRequest, UserChanged,
+    OwnerReply, OwnerRequest, OwnershipHint, PartitionHead, RangeReply, RangeRequest,
+    ReleasedPartition, UserChanged,
 };
 use hubbub_wire::stored::EventRow;
 use uuid::Uuid;
@@ -281,6 +282,31 @@ fn signals_cross_the_bus_as_they_always_did() {
         UserChanged {
             user: user(1),
             rev: 77
+        }
+    );
+}
+
+#[test]
+fn ownership_hints_cross_the_bus_as_they_always_did() {
+    let released = |partition, next| ReleasedPartition {
+        partition: PartitionId::new(partition),
+        epoch: Epoch::new(9),
+        next,
+    };
+    check!(
+        "ownership_released",
+        OwnershipHint,
+        OwnershipHint::Released {
+            by: incarnation(),
+            partitions: vec![released(0, None), released(517, Some(incarnation()))],
+        }
+    );
+    check!(
+        "ownership_taken",
+        OwnershipHint,
+        OwnershipHint::Taken {
+            by: incarnation(),
+            partitions: vec![(PartitionId::new(517), Epoch::new(10))],
         }
     );
 }

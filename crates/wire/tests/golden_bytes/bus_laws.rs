@@ -5,7 +5,8 @@ use hubbub_domain::conversation::{Rejection, rules};
 use hubbub_domain::position::{Epoch, MessageNo, Offset, PartitionId};
 use hubbub_wire::bus::{
     BUS_MESSAGE_BYTES_MAX, BusDecodeError, CommandRequest, Ephemeral, EvBatch, EvEntry,
-    HeadBroadcast, MarkRequest, OwnerReply, OwnerRequest, RangeReply, RangeRequest, UserChanged,
+    HeadBroadcast, MarkRequest, OwnerReply, OwnerRequest, OwnershipHint, RangeReply, RangeRequest,
+    UserChanged,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -26,7 +27,7 @@ fn batch(base_offset: u64, events: Vec<EvEntry>) -> EvBatch {
 type Refused = fn(&[u8]) -> bool;
 
 /// No decoder may panic or take what is not all there.
-fn decode_as_everything(bytes: &[u8]) -> [Result<(), BusDecodeError>; 8] {
+fn decode_as_everything(bytes: &[u8]) -> [Result<(), BusDecodeError>; 9] {
     [
         EvBatch::decode(bytes).map(drop),
         RangeReply::decode(bytes).map(drop),
@@ -36,6 +37,7 @@ fn decode_as_everything(bytes: &[u8]) -> [Result<(), BusDecodeError>; 8] {
         RangeRequest::decode(bytes).map(drop),
         Ephemeral::decode(bytes).map(drop),
         UserChanged::decode(bytes).map(drop),
+        OwnershipHint::decode(bytes).map(drop),
     ]
 }
 

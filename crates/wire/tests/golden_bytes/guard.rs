@@ -18,6 +18,8 @@ const PINNED: &[(&str, u32)] = &[
     ("bus/ephemeral_typing.hex", 0x61a0_6997),
     ("bus/ev_batch.hex", 0xab06_9589),
     ("bus/head_broadcast.hex", 0xa1a3_2c6c),
+    ("bus/ownership_released.hex", 0x0f72_7358),
+    ("bus/ownership_taken.hex", 0x23fd_9f28),
     ("bus/range_reply.hex", 0xfba3_9bfe),
     ("bus/range_request.hex", 0xf9fa_da5e),
     ("bus/reply_already.hex", 0x9a2f_ccf3),
