@@ -15,6 +15,7 @@ use bytes::Bytes;
 use hubbub_telemetry::TraceContext;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::PAYLOAD_BYTES_MAX;
 use crate::port::{
@@ -26,10 +27,19 @@ use crate::subject::{Subject, SubjectPattern};
 /// Messages kept by [`Fault::Hold`]; further ones are lost. More than any test holds; a bound against a test that forgets to release.
 const HELD_MESSAGES_MAX: usize = 65_536;
 
-/// An in-process bus. Clones are connections to the same bus.
+/// An in-process bus. Clones are the same connection to it; [`MemoryBus::another_line`] makes one that can be cut by itself.
 #[derive(Clone, Debug)]
 pub struct MemoryBus {
     shared: Arc<Shared>,
+    line: Arc<Line>,
+}
+
+/// One connection: whoever is behind it hears and says nothing while it is down.
+#[derive(Debug)]
+struct Line {
+    status: watch::Sender<BusStatus>,
+    /// Since when it is down.
+    down: Mutex<Option<Instant>>,
 }
 
 /// What happens to one message, for tests.
@@ -45,9 +55,8 @@ pub enum Fault {
     Hold,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shared {
-    status: watch::Sender<BusStatus>,
     state: Mutex<State>,
 }
 
@@ -65,6 +74,7 @@ struct Listener {
     pattern: SubjectPattern,
     queue: mpsc::Sender<Delivery>,
     dropped: Arc<AtomicU64>,
+    line: Arc<Line>,
 }
 
 #[derive(Clone)]
@@ -84,12 +94,17 @@ impl Default for MemoryBus {
 impl MemoryBus {
     /// A bus that is up and heard by nobody.
     pub fn new() -> Self {
-        let (status, _) = watch::channel(BusStatus::Up);
         Self {
-            shared: Arc::new(Shared {
-                status,
-                state: Mutex::default(),
-            }),
+            shared: Arc::default(),
+            line: Arc::new(Line::up()),
+        }
+    }
+
+    /// A connection of its own to the same bus.
+    pub fn another_line(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            line: Arc::new(Line::up()),
         }
     }
 
@@ -114,13 +129,32 @@ impl MemoryBus {
         released
     }
 
-    /// Takes the bus down or up for everyone. Subscriptions stay, and hear nothing that is sent while it is down.
+    /// Takes the bus down or up for everyone on this connection. Subscriptions stay, and hear nothing that is sent while it is down.
     pub fn set_status(&self, status: BusStatus) {
-        self.shared.status.send_replace(status);
+        let mut down = self.line.down.lock();
+        *down = match status {
+            BusStatus::Up => None,
+            BusStatus::Down => Some(down.unwrap_or_else(Instant::now)),
+        };
+        self.line.status.send_replace(status);
     }
 
     fn is_up(&self) -> bool {
-        *self.shared.status.borrow() == BusStatus::Up
+        self.line.is_up()
+    }
+}
+
+impl Line {
+    fn up() -> Self {
+        let (status, _) = watch::channel(BusStatus::Up);
+        Self {
+            status,
+            down: Mutex::new(None),
+        }
+    }
+
+    fn is_up(&self) -> bool {
+        *self.status.borrow() == BusStatus::Up
     }
 }
 
@@ -153,7 +187,7 @@ impl State {
         let hearing = self
             .listeners
             .iter()
-            .filter(|listener| listener.pattern.matches(message.subject));
+            .filter(|listener| listener.pattern.matches(message.subject) && listener.line.is_up());
         for listener in hearing {
             let delivery = Delivery {
                 subject: message.subject,
@@ -224,6 +258,7 @@ impl Bus for MemoryBus {
             pattern,
             queue,
             dropped: Arc::clone(&dropped),
+            line: Arc::clone(&self.line),
         });
         Ok(Subscription {
             deliveries,
@@ -297,7 +332,14 @@ impl Bus for MemoryBus {
     }
 
     fn status(&self) -> watch::Receiver<BusStatus> {
-        self.shared.status.subscribe()
+        self.line.status.subscribe()
+    }
+
+    fn silent_for(&self) -> Duration {
+        self.line
+            .down
+            .lock()
+            .map_or(Duration::ZERO, |down| down.elapsed())
     }
 }
 
@@ -381,6 +423,31 @@ mod tests {
             Err(SubscribeError::Unavailable(_))
         ));
         assert!(bus.flush().await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_line_is_cut_and_the_others_go_on() {
+        let bus = MemoryBus::new();
+        let cut = bus.another_line();
+        let mut here = bus
+            .subscribe(SubjectPattern::AllEvents, 16)
+            .await
+            .expect("is up");
+        let mut there = cut
+            .subscribe(SubjectPattern::AllEvents, 16)
+            .await
+            .expect("is up");
+        cut.set_status(BusStatus::Down);
+        send(&bus, "unheard there").await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(cut.silent_for(), Duration::from_secs(3));
+        assert_eq!(bus.silent_for(), Duration::ZERO);
+        assert!(cut.publish(EVENTS, Bytes::new(), None).await.is_err());
+        cut.set_status(BusStatus::Up);
+        assert_eq!(cut.silent_for(), Duration::ZERO);
+        send(&cut, "heard").await;
+        assert_eq!(waiting(&mut here), ["unheard there", "heard"]);
+        assert_eq!(waiting(&mut there), ["heard"]);
     }
 
     #[tokio::test]

@@ -50,6 +50,10 @@ pub trait Bus: Send + Sync + 'static {
 
     /// Up or down, with every change.
     fn status(&self) -> watch::Receiver<BusStatus>;
+
+    /// How long ago this process last had proof that the bus carries messages out and back in. Under a second while all is well; it goes on
+    /// growing while nothing comes back, also while [`Bus::status`] still says up.
+    fn silent_for(&self) -> Duration;
 }
 
 /// Whether the bus is there.

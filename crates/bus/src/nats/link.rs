@@ -6,22 +6,28 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::{Client, Event};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::nats::inbox::Inbox;
 use crate::nats::round_trip;
 use crate::port::BusStatus;
 
-/// How often the status is compared with the connection, in case an event was lost (the library drops events when its queue is full).
-const COMPARE_EVERY: Duration = Duration::from_secs(1);
-
-/// Looks between two probes of a connection that seems to stand: a server that is suspended, or behind a line that swallows everything, keeps
-/// its connection open. The library's own pings need 15 s to notice.
-const PROBE_EVERY_LOOKS: u32 = 3;
-/// Probes without answer before the connection is given up: one may be the fault of a busy machine. With two seconds for each, a silent
-/// server is noticed within 10 s.
-const PROBES_LOST_MAX: u32 = 2;
+/// Between two probes of a connection that seems to stand, and between two looks at one that does not (the library drops events when its
+/// queue is full). A server that is suspended, or a line that swallows everything one way, keeps the connection open; the library's own
+/// pings need 15 s to notice. Two small messages a second cost nothing.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// An unanswered probe is given up after this: far above a healthy round trip, and a busy machine's pause.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Silence after which the bus counts as down, whatever the connection looks like. Two probes or more were lost by then. A node must know
+/// within about three seconds, so that its partitions can be served elsewhere within six (P7).
+const DOWN_AFTER: Duration = Duration::from_secs(2);
+/// Between two attempts to leave a connection that does not answer.
+const LEAVE_AGAIN_AFTER: Duration = Duration::from_secs(4);
+/// Longest wait for the client to take the wish to leave.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The state of the connection, shared by the callback that hears of changes and the bus that asks.
 #[derive(Debug)]
@@ -29,6 +35,8 @@ pub(super) struct Link {
     status: watch::Sender<BusStatus>,
     connected: Notify,
     starved: AtomicU64,
+    /// The moment of the last proof; of the beginning before there was one.
+    proved: Mutex<Instant>,
 }
 
 impl Link {
@@ -38,7 +46,18 @@ impl Link {
             status,
             connected: Notify::new(),
             starved: AtomicU64::new(0),
+            proved: Mutex::new(Instant::now()),
         }
+    }
+
+    /// A message came back that was sent at `sent`.
+    pub(super) fn prove(&self, sent: Instant) {
+        let mut proved = self.proved.lock();
+        *proved = (*proved).max(sent);
+    }
+
+    pub(super) fn silent_for(&self) -> Duration {
+        self.proved.lock().elapsed()
     }
 
     pub(super) fn status(&self) -> BusStatus {
@@ -94,7 +113,7 @@ impl Link {
     }
 }
 
-/// Sets the status to up when the server has answered after a (re)connection, and keeps it true afterwards.
+/// Sets the status to up when the server has answered after a (re)connection, and to down when it has been silent for [`DOWN_AFTER`].
 ///
 /// The library reports a connection before it subscribes again. The round trip comes after that, so at `Up` subscriptions are live.
 pub(super) async fn watch_link(
@@ -103,46 +122,38 @@ pub(super) async fn watch_link(
     link: Arc<Link>,
     stop: CancellationToken,
 ) {
-    let mut looks: u32 = 0;
-    let mut probes_lost: u32 = 0;
+    let mut left: Option<Instant> = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = link.connected.notified() => {}
-            () = tokio::time::sleep(COMPARE_EVERY) => {}
+            () = tokio::time::sleep(PROBE_EVERY) => {}
         }
-        looks = looks.wrapping_add(1);
-        let connected = client.connection_state() == State::Connected;
-        match (connected, link.status()) {
-            (false, BusStatus::Up) => link.set(BusStatus::Down),
-            (true, BusStatus::Down) => {
-                let answered = round_trip(&client, &inbox).await;
-                if answered && client.connection_state() == State::Connected {
-                    probes_lost = 0;
-                    link.set(BusStatus::Up);
-                }
+        let connected = || client.connection_state() == State::Connected;
+        if !connected() {
+            link.set(BusStatus::Down);
+            continue;
+        }
+        let sent = Instant::now();
+        let answered = tokio::time::timeout(PROBE_TIMEOUT, round_trip(&client, &inbox))
+            .await
+            .unwrap_or(false);
+        if answered && connected() {
+            link.prove(sent);
+            link.set(BusStatus::Up);
+        } else if link.silent_for() >= DOWN_AFTER {
+            link.set(BusStatus::Down);
+            if left.is_none_or(|at| at.elapsed() >= LEAVE_AGAIN_AFTER) {
+                left = Some(Instant::now());
+                leave(&client).await;
             }
-            (true, BusStatus::Up) if looks.is_multiple_of(PROBE_EVERY_LOOKS) => {
-                let answered = round_trip(&client, &inbox).await;
-                probes_lost = if answered {
-                    0
-                } else {
-                    probes_lost.saturating_add(1)
-                };
-                if probes_lost >= PROBES_LOST_MAX {
-                    probes_lost = 0;
-                    link.set(BusStatus::Down);
-                    leave(&client).await;
-                }
-            }
-            (true, BusStatus::Up) | (false, BusStatus::Down) => {}
         }
     }
 }
 
 /// Gives up the connection and looks for a server that answers.
 async fn leave(client: &Client) {
-    let leaving = tokio::time::timeout(COMPARE_EVERY, client.force_reconnect());
+    let leaving = tokio::time::timeout(LEAVE_TIMEOUT, client.force_reconnect());
     if !matches!(leaving.await, Ok(Ok(()))) {
         // Its queue is full behind the same silent line; the library's own pings end it.
         tracing::debug!("the NATS client did not take the wish to reconnect");
