@@ -19,6 +19,7 @@ pub mod append;
 mod build;
 pub mod markers;
 pub mod ownership;
+pub mod progress;
 pub mod reads;
 pub mod snapshots;
 
@@ -63,6 +64,10 @@ macro_rules! event_log_contract {
                 the_newest_snapshot_of_a_version_is_loaded,
                 two_snapshots_are_kept,
                 a_snapshot_saved_twice_is_one,
+            ],
+            progress: [
+                a_watermark_is_what_the_owner_wrote_last,
+                a_former_owner_moves_no_watermark,
             ],
             ownership: [
                 a_cluster_is_created_once,

@@ -32,8 +32,8 @@ pub use memory::MemoryLog;
 pub use port::{
     AcquireError, Acquired, AppendBatch, AppendOutcome, Claim, ClusterMeta, Conflict,
     ConversationHead, EventLog, Lane, LineageEntry, LogReader, Marker, MarkerUpdate,
-    NodeRegistration, NodeRow, NodeState, OpenError, Ownership, PartitionRow, ReadError, Refusal,
-    SnapshotRow, Snapshots, StoreError,
+    NodeRegistration, NodeRow, NodeState, OpenError, Ownership, PartitionRow, Progress, Published,
+    ReadError, Refusal, SnapshotRow, Snapshots, StoreError,
 };
 pub use postgres::{PgLog, PgOptions};
 pub use sqlite::SqliteLog;

@@ -28,8 +28,8 @@ use crate::clock::ManualClock;
 use crate::port::{
     AcquireError, Acquired, AppendBatch, AppendOutcome, Claim, ClusterMeta, ConversationHead,
     EventLog, Lane, LineageEntry, LogReader, Marker, MarkerUpdate, NodeRegistration, NodeRow,
-    NodeState, OpenError, Ownership, PartitionRow, ReadError, Refusal, SnapshotRow, Snapshots,
-    StoreError,
+    NodeState, OpenError, Ownership, PartitionRow, Progress, Published, ReadError, Refusal,
+    SnapshotRow, Snapshots, StoreError,
 };
 
 pub use self::faults::{Fault, Held};
@@ -112,6 +112,13 @@ impl MemoryLog {
     /// An unclean failover: everything that was committed since `image` was taken is gone, acknowledged or not (P9).
     pub fn fail_over_to(&self, image: Image) {
         *self.shared.state.lock() = image.0;
+    }
+
+    /// A disk that lies: changes the row at `offset` as it is stored, if there is one.
+    pub fn damage(&self, partition: PartitionId, offset: Offset, how: impl FnOnce(&mut EventRow)) {
+        if let Some(row) = self.shared.state.lock().at_mut(partition, offset) {
+            how(row);
+        }
     }
 
     fn now(&self) -> Timestamp {
@@ -336,6 +343,20 @@ impl Ownership for MemoryLog {
 
     async fn retire(&self, me: Incarnation) -> Result<(), StoreError> {
         self.change(|state, _| state.nodes.retire(me))
+    }
+}
+
+#[async_trait]
+impl Progress for MemoryLog {
+    async fn published(
+        &self,
+        partitions: &[PartitionId],
+    ) -> Result<Vec<(PartitionId, Offset)>, ReadError> {
+        self.read(|state| state.published(partitions))
+    }
+
+    async fn save_published(&self, marks: &[Published]) -> Result<(), StoreError> {
+        self.change(|state, _| state.save_published(marks))
     }
 }
 

@@ -23,7 +23,7 @@ pub const LEASE: Duration = Duration::from_secs(4);
 
 /// Everything a node needs of the log.
 #[async_trait]
-pub trait EventLog: LogReader + Ownership + Snapshots {
+pub trait EventLog: LogReader + Ownership + Snapshots + Progress {
     /// Opens write lane number `lane` with a connection of its own. Lanes of one log are independent; partition p uses lane p mod L.
     async fn open_lane(&self, me: Incarnation, lane: u16) -> Result<Box<dyn Lane>, OpenError>;
 
@@ -349,6 +349,32 @@ pub trait Snapshots: Send + Sync + 'static {
 
     /// Stores one and forgets all but the newest two. Not fenced: whoever loads checks `(epoch, seq)` against the log.
     async fn save_snapshot(&self, snapshot: SnapshotRow) -> Result<(), StoreError>;
+}
+
+/// How far each partition was handed to the bus, so that whoever serves it next knows what nobody may have heard of.
+///
+/// A hint, written now and then: too low, and edges hear again what they drop by its offset; too high, and head broadcasts let them heal.
+#[async_trait]
+pub trait Progress: Send + Sync + 'static {
+    /// The watermarks of these partitions, ascending; one that was never written is left out.
+    async fn published(
+        &self,
+        partitions: &[PartitionId],
+    ) -> Result<Vec<(PartitionId, Offset)>, ReadError>;
+
+    /// Stores those whose epoch still stands, as given (lower values too: lineage may have been lost); the others are passed over.
+    async fn save_published(&self, marks: &[Published]) -> Result<(), StoreError>;
+}
+
+/// A publish watermark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Under which it is owned.
+    pub epoch: Epoch,
+    /// Everything up to here was handed to the bus, or given up by it.
+    pub published: Offset,
 }
 
 /// A stored snapshot.

@@ -16,6 +16,8 @@ mod heads;
 mod lane;
 mod markers;
 mod ownership;
+mod places;
+mod progress;
 mod read;
 mod schema;
 mod segments;
@@ -31,14 +33,19 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::task::AbortHandle;
 
 use self::connect::Pool;
+pub use self::connect::PoolUse;
+pub use self::places::ServerPlaces;
 use crate::port::{EventLog, Lane, OpenError, StoreError};
 
 /// Write lanes of a node unless told otherwise (ARCHITECTURE.md §4).
 pub const LANES_DEFAULT: u16 = 8;
 /// Connections for ownership: one may hold a transaction while another says that this node lives.
 const CONTROL_CONNECTIONS_MAX: usize = 2;
-/// Connections for reads and snapshots. Few: a read is short, and appends must find the server's cores free.
+/// Connections for the reads of edges and projectors. Few: a read is short, and appends must find the server's cores free.
 const READ_CONNECTIONS_MAX: usize = 8;
+/// Connections for what an owner reads and writes beside its lanes: activations, look-ups of command ids, snapshots. Its own, so that
+/// people who scroll never keep a command waiting; half as many, because a loaded conversation stays in memory.
+pub const OWNER_READS_DEFAULT: u16 = 4;
 
 /// Where the log is and how to use it.
 #[derive(Clone)]
@@ -47,6 +54,8 @@ pub struct PgOptions {
     pub url: String,
     /// Write lanes, at least one.
     pub lanes: u16,
+    /// Connections for the owner's reads and snapshots ([`PgLog::for_owner`]), at least one.
+    pub owner_reads: u16,
     /// Brings the schema up to date when opening; otherwise an old schema is unfit.
     pub migrate: bool,
     /// Accepts a server that may lose what it committed. For experiments only.
@@ -54,11 +63,12 @@ pub struct PgOptions {
 }
 
 impl PgOptions {
-    /// The defaults: [`LANES_DEFAULT`] lanes, migrating, safe.
+    /// The defaults: [`LANES_DEFAULT`] lanes, [`OWNER_READS_DEFAULT`] connections for the owner's reads, migrating, safe.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
             lanes: LANES_DEFAULT,
+            owner_reads: OWNER_READS_DEFAULT,
             migrate: true,
             allow_unsafe: false,
         }
@@ -70,6 +80,7 @@ impl fmt::Debug for PgOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PgOptions")
             .field("lanes", &self.lanes)
+            .field("owner_reads", &self.owner_reads)
             .field("migrate", &self.migrate)
             .field("allow_unsafe", &self.allow_unsafe)
             .finish_non_exhaustive()
@@ -80,6 +91,8 @@ impl fmt::Debug for PgOptions {
 #[derive(Clone)]
 pub struct PgLog {
     shared: Arc<Shared>,
+    /// Which of the pools this clone reads from.
+    readers: Pool,
 }
 
 struct Shared {
@@ -87,6 +100,7 @@ struct Shared {
     lanes: u16,
     control: Pool,
     readers: Pool,
+    owner: Pool,
     /// Held by the acquire under way.
     acquiring: tokio::sync::Mutex<()>,
     /// What the minutely check found last.
@@ -122,14 +136,21 @@ impl PgLog {
 
         let control = Pool::new(&server, "hubbub/control", CONTROL_CONNECTIONS_MAX);
         let readers = Pool::new(&server, "hubbub/read", READ_CONNECTIONS_MAX);
+        let owner = Pool::new(
+            &server,
+            "hubbub/owner",
+            usize::from(options.owner_reads.max(1)),
+        );
         let fit = Arc::new(AtomicBool::new(true));
         let upkeep = segments::keep_up(readers.clone(), options.allow_unsafe, Arc::clone(&fit));
         Ok(Self {
+            readers: readers.clone(),
             shared: Arc::new(Shared {
                 server,
                 lanes: options.lanes.max(1),
                 control,
                 readers,
+                owner,
                 acquiring: tokio::sync::Mutex::default(),
                 fit,
                 upkeep: tokio::spawn(upkeep).abort_handle(),
@@ -142,13 +163,43 @@ impl PgLog {
         self.shared.upkeep.abort();
         self.shared.control.close().await;
         self.shared.readers.close().await;
+        self.shared.owner.close().await;
+    }
+
+    /// The same log, whose reads borrow from a pool of their own under this application name: they neither wait for the reads of others nor
+    /// make them wait.
+    #[must_use]
+    pub fn with_own_reads(&self, name: &'static str, connections: u16) -> Self {
+        Self {
+            readers: Pool::new(&self.shared.server, name, usize::from(connections.max(1))),
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// How the pool of this clone's reads is used now.
+    pub fn reads(&self) -> PoolUse {
+        self.readers.usage()
+    }
+
+    /// How the pool of ownership is used now.
+    pub fn control(&self) -> PoolUse {
+        self.shared.control.usage()
+    }
+
+    /// The same log for the owner of partitions: what it reads never waits behind the reads of edges, nor they behind its own.
+    #[must_use]
+    pub fn for_owner(&self) -> Self {
+        Self {
+            readers: self.shared.owner.clone(),
+            shared: Arc::clone(&self.shared),
+        }
     }
 
     /// Begins a segment: makes its child when it is not there and moves every fence row that is behind to it, without disturbing owners.
     ///
     /// The log does this by itself at the change of the week; numbers are weeks since 1970 and never fall.
     pub async fn begin_segment(&self, segment: i16) -> Result<(), StoreError> {
-        let mut borrowed = self.shared.readers.borrow().await.map_err(fault::store)?;
+        let mut borrowed = self.readers.borrow().await.map_err(fault::store)?;
         connect::in_time(segments::begin(borrowed.connection(), segment))
             .await
             .map_err(fault::store)?;

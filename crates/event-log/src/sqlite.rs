@@ -14,6 +14,7 @@ mod fault;
 mod markers;
 mod open;
 mod ownership;
+mod progress;
 mod read;
 mod snapshots;
 mod writer;

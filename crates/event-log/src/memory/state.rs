@@ -14,7 +14,7 @@ use crate::clock::next_epoch;
 use crate::nodes::NodeTable;
 use crate::port::{
     Acquired, AppendOutcome, Claim, ClusterMeta, Conflict, ConversationHead, LineageEntry, Marker,
-    MarkerUpdate, PartitionRow, SnapshotRow,
+    MarkerUpdate, PartitionRow, Published, SnapshotRow,
 };
 
 /// Version of stored events that a new cluster may write.
@@ -34,6 +34,7 @@ pub(super) struct State {
     conversations: HashMap<ConversationId, Vec<(PartitionId, Offset)>>,
     commands: HashMap<(ConversationId, CommandId), Seq>,
     markers: BTreeMap<(ConversationId, UserId), Marker>,
+    published: BTreeMap<PartitionId, Offset>,
     snapshots: HashMap<ConversationId, Vec<SnapshotRow>>,
     pub(super) nodes: NodeTable,
 }
@@ -152,6 +153,15 @@ impl State {
 
     fn at(&self, partition: PartitionId, offset: Offset) -> Option<&EventRow> {
         nth(self.log.get(&partition)?, offset.get())
+    }
+
+    pub(super) fn at_mut(
+        &mut self,
+        partition: PartitionId,
+        offset: Offset,
+    ) -> Option<&mut EventRow> {
+        let index = usize::try_from(offset.get().checked_sub(1)?).ok()?;
+        self.log.get_mut(&partition)?.get_mut(index)
     }
 
     pub(super) fn tail(
@@ -305,6 +315,22 @@ impl State {
                 && row.epoch == *epoch
             {
                 row.owner = None;
+            }
+        }
+    }
+
+    pub(super) fn published(&self, partitions: &[PartitionId]) -> Vec<(PartitionId, Offset)> {
+        self.published
+            .iter()
+            .filter(|(partition, _)| partitions.contains(partition))
+            .map(|(partition, published)| (*partition, *published))
+            .collect()
+    }
+
+    pub(super) fn save_published(&mut self, marks: &[Published]) {
+        for mark in marks {
+            if self.passes(mark.partition, mark.epoch) {
+                self.published.insert(mark.partition, mark.published);
             }
         }
     }

@@ -5,13 +5,16 @@
 use std::io;
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use hubbub_domain::ids::Incarnation;
+use hubbub_telemetry::run_to_end;
 use parking_lot::Mutex;
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{ConnectOptions, Connection as _, Executor as _, PgConnection, Postgres};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::fault;
 use crate::port::OpenError;
@@ -22,6 +25,10 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 const BORROW_DEADLINE: Duration = Duration::from_secs(2);
 /// A statement outside of the lanes. The server gives up a little earlier, so that nothing runs on unseen.
 const STATEMENT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a read goes on that nobody waits for any more. A burst of clients that leave would otherwise close one connection each, and
+/// opening one costs the server more than the reads; longer, and a silent server would hold every place of the pool.
+const ABANDONED_GRACE: Duration = Duration::from_secs(2);
 
 /// A dead peer is noticed after about five seconds, on the server's side of the line.
 macro_rules! tcp_settings {
@@ -110,16 +117,35 @@ pub(super) async fn lane(
 /// A few connections that many borrow, one at a time.
 ///
 /// Unlike a general pool it never asks a connection whether it still works, neither before nor after use (a short read would cost twice
-/// its time), and it never waits for one that somebody walked away from: such a connection is closed, and with it the idle ones, which
-/// have most likely lost the same server.
+/// its time), and it never waits long for one that somebody walked away from: such a connection is closed, and with it the idle ones,
+/// which have most likely lost the same server. [`Pool::run`] first lets the server answer for a moment.
 #[derive(Clone)]
 pub(super) struct Pool(Arc<PoolState>);
 
 struct PoolState {
     server: PgConnectOptions,
     name: &'static str,
+    connections_max: usize,
     places: Arc<Semaphore>,
     idle: Mutex<Vec<PgConnection>>,
+    waiting: AtomicUsize,
+    refused: AtomicU64,
+    closed: AtomicU64,
+}
+
+/// One look at a pool.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PoolUse {
+    /// Connections at most.
+    pub connections_max: usize,
+    /// Connections in use now.
+    pub busy: usize,
+    /// Reads that wait for a connection now.
+    pub waiting: usize,
+    /// Reads that waited in vain, since the start.
+    pub refused: u64,
+    /// Connections closed because their read failed or was given up, since the start.
+    pub closed: u64,
 }
 
 impl Pool {
@@ -131,18 +157,34 @@ impl Pool {
         Self(Arc::new(PoolState {
             server: server.clone(),
             name,
+            connections_max,
             places: Arc::new(Semaphore::new(connections_max)),
             idle: Mutex::new(Vec::with_capacity(connections_max)),
+            waiting: AtomicUsize::new(0),
+            refused: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
         }))
     }
 
     /// A connection; it goes back only after [`Borrowed::done`].
     pub(super) async fn borrow(&self) -> Result<Borrowed, sqlx::Error> {
-        let permit =
-            tokio::time::timeout(BORROW_DEADLINE, Arc::clone(&self.0.places).acquire_owned())
-                .await
-                .map_err(|_late| sqlx::Error::PoolTimedOut)?
-                .map_err(|_closed| sqlx::Error::PoolClosed)?;
+        let permit = self.place().await?;
+        self.lend(permit).await
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit, sqlx::Error> {
+        let _counted = Waiting::begin(&self.0.waiting);
+        let place = Arc::clone(&self.0.places).acquire_owned();
+        match tokio::time::timeout(BORROW_DEADLINE, place).await {
+            Ok(place) => place.map_err(|_closed| sqlx::Error::PoolClosed),
+            Err(_late) => {
+                self.0.refused.fetch_add(1, Ordering::Relaxed);
+                Err(sqlx::Error::PoolTimedOut)
+            }
+        }
+    }
+
+    async fn lend(&self, permit: OwnedSemaphorePermit) -> Result<Borrowed, sqlx::Error> {
         let idle = self.0.idle.lock().pop();
         let connection = match idle {
             Some(connection) => connection,
@@ -156,12 +198,54 @@ impl Pool {
         Ok(Borrowed { connection, place })
     }
 
+    /// Does `work` on a connection. When the caller is dropped meanwhile, the work has [`ABANDONED_GRACE`] to end, so that the connection
+    /// can serve the next one.
+    pub(super) async fn run<T, W>(&self, work: W) -> Result<T, sqlx::Error>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>
+            + Send
+            + 'static,
+    {
+        let permit = self.place().await?;
+        let (waits, given_up) = oneshot::channel::<()>();
+        let pool = self.clone();
+        let reading = async move {
+            let reading = in_time(async move {
+                let mut borrowed = pool.lend(permit).await?;
+                let answer = work(borrowed.connection()).await?;
+                borrowed.done();
+                Ok(answer)
+            });
+            tokio::pin!(reading);
+            tokio::select! {
+                answer = &mut reading => answer,
+                _ = given_up => tokio::time::timeout(ABANDONED_GRACE, reading)
+                    .await
+                    .unwrap_or_else(|_late| Err(too_late("an abandoned read"))),
+            }
+        };
+        let answer = run_to_end("log read", reading).await;
+        drop(waits);
+        answer.unwrap_or_else(|lost| Err(sqlx::Error::Io(io::Error::other(lost))))
+    }
+
     /// All rows of one statement.
-    pub(super) async fn fetch(&self, query: Query<'_>) -> Result<Vec<PgRow>, sqlx::Error> {
-        let mut borrowed = self.borrow().await?;
-        let rows = in_time(query.fetch_all(borrowed.connection())).await?;
-        borrowed.done();
-        Ok(rows)
+    pub(super) async fn fetch(&self, query: Query<'static>) -> Result<Vec<PgRow>, sqlx::Error> {
+        self.run(move |connection| Box::pin(query.fetch_all(connection)))
+            .await
+    }
+
+    /// How it is used now.
+    pub(super) fn usage(&self) -> PoolUse {
+        let max = self.0.connections_max;
+        PoolUse {
+            connections_max: max,
+            busy: max.saturating_sub(self.0.places.available_permits()),
+            waiting: self.0.waiting.load(Ordering::Relaxed),
+            refused: self.0.refused.load(Ordering::Relaxed),
+            closed: self.0.closed.load(Ordering::Relaxed),
+        }
     }
 
     /// Lends nothing any more, and closes what is idle.
@@ -171,6 +255,22 @@ impl Pool {
         for connection in idle {
             close(connection).await;
         }
+    }
+}
+
+/// Counts one who waits, for as long as it waits.
+struct Waiting<'pool>(&'pool AtomicUsize);
+
+impl<'pool> Waiting<'pool> {
+    fn begin(waiting: &'pool AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -220,6 +320,7 @@ impl Borrowed {
 impl Drop for Place {
     fn drop(&mut self) {
         if !self.sound {
+            self.pool.closed.fetch_add(1, Ordering::Relaxed);
             self.pool.idle.lock().clear();
         }
     }

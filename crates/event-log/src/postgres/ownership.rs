@@ -139,7 +139,7 @@ fn partition_row(row: &PgRow) -> Result<PartitionRow, sqlx::Error> {
 }
 
 impl PgLog {
-    async fn ask(&self, query: Query<'_>) -> Result<Vec<PgRow>, StoreError> {
+    async fn ask(&self, query: Query<'static>) -> Result<Vec<PgRow>, StoreError> {
         self.shared.control.fetch(query).await.map_err(fault::store)
     }
 }
@@ -229,7 +229,7 @@ impl Ownership for PgLog {
             claims,
             reason,
         );
-        let taken = in_time(acquire).await.map_err(fault::acquire)?;
+        let taken = in_time(Box::pin(acquire)).await.map_err(fault::acquire)?;
         borrowed.done();
         Ok(taken)
     }

@@ -14,7 +14,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::append::column;
-use super::connect::{Query, in_time};
+use super::connect::Query;
 use super::{PgLog, fault, heads};
 use crate::batch::{dense_conversation, dense_tail, read_limit};
 use crate::columns::{narrow, owner, partition, signed, unsigned};
@@ -61,13 +61,8 @@ fn limit_column(limit: usize) -> i64 {
 }
 
 impl PgLog {
-    async fn event_rows(&self, query: Query<'_>) -> Result<Vec<EventRow>, ReadError> {
-        let rows = self
-            .shared
-            .readers
-            .fetch(query)
-            .await
-            .map_err(fault::read)?;
+    async fn event_rows(&self, query: Query<'static>) -> Result<Vec<EventRow>, ReadError> {
+        let rows = self.readers.fetch(query).await.map_err(fault::read)?;
         rows.iter().map(event_row).collect()
     }
 }
@@ -131,12 +126,7 @@ impl LogReader for PgLog {
     ) -> Result<Option<ConversationHead>, ReadError> {
         let query = sqlx::query(r#"select epoch, seq, "offset" from event_log where conversation_id = $1 order by seq desc limit 1"#)
             .bind(conversation.uuid());
-        let rows = self
-            .shared
-            .readers
-            .fetch(query)
-            .await
-            .map_err(fault::read)?;
+        let rows = self.readers.fetch(query).await.map_err(fault::read)?;
         let Some(row) = rows.first() else {
             return Ok(None);
         };
@@ -148,23 +138,17 @@ impl LogReader for PgLog {
     }
 
     async fn heads(&self, partitions: &[PartitionId]) -> Result<Vec<PartitionHead>, ReadError> {
-        let mut borrowed = self.shared.readers.borrow().await.map_err(fault::read)?;
-        let heads = in_time(heads::heads(borrowed.connection(), partitions))
+        let wanted = partitions.to_vec();
+        self.readers
+            .run(move |connection| Box::pin(async move { heads::heads(connection, &wanted).await }))
             .await
-            .map_err(fault::read)?;
-        borrowed.done();
-        Ok(heads)
+            .map_err(fault::read)
     }
 
     async fn lineage(&self, partition: PartitionId) -> Result<Vec<LineageEntry>, ReadError> {
         let query = sqlx::query("select epoch, start_offset, owner, reason, at from log_epoch where partition = $1 order by epoch")
             .bind(column(partition));
-        let rows = self
-            .shared
-            .readers
-            .fetch(query)
-            .await
-            .map_err(fault::read)?;
+        let rows = self.readers.fetch(query).await.map_err(fault::read)?;
         let entry = |row: &PgRow| {
             Ok(LineageEntry {
                 epoch: Epoch::new(unsigned("epoch", get(row, 0)?)?),
@@ -182,12 +166,7 @@ impl LogReader for PgLog {
             "select user_id, generation, read_no, own_after, delivered_no, at from read_marker where conversation_id = $1 order by user_id",
         )
         .bind(conversation.uuid());
-        let rows = self
-            .shared
-            .readers
-            .fetch(query)
-            .await
-            .map_err(fault::read)?;
+        let rows = self.readers.fetch(query).await.map_err(fault::read)?;
         let marker = |row: &PgRow| {
             Ok(Marker {
                 conversation,

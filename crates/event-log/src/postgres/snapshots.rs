@@ -24,12 +24,7 @@ impl Snapshots for PgLog {
         )
         .bind(conversation.uuid())
         .bind(version);
-        let rows = self
-            .shared
-            .readers
-            .fetch(newest)
-            .await
-            .map_err(fault::read)?;
+        let rows = self.readers.fetch(newest).await.map_err(fault::read)?;
         let Some(row) = rows.first() else {
             return Ok(None);
         };
@@ -62,10 +57,9 @@ impl Snapshots for PgLog {
         .bind(signed(snapshot.seq.get()))
         .bind(snapshot.ver)
         .bind(snapshot.at.millis())
-        .bind(snapshot.data.as_ref())
+        .bind(snapshot.data.to_vec())
         .bind(i64::try_from(SNAPSHOTS_KEPT).unwrap_or(i64::MAX));
-        self.shared
-            .readers
+        self.readers
             .fetch(save)
             .await
             .map_err(fault::store)

@@ -10,11 +10,11 @@ use hubbub_domain::position::{Epoch, PartitionCount, PartitionId};
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{append, fault, markers, open, ownership, snapshots};
+use super::{append, fault, markers, open, ownership, progress, snapshots};
 use crate::batch::Expected;
 use crate::port::{
-    Acquired, AppendBatch, AppendOutcome, Claim, ClusterMeta, MarkerUpdate, Refusal, SnapshotRow,
-    StoreError,
+    Acquired, AppendBatch, AppendOutcome, Claim, ClusterMeta, MarkerUpdate, Published, Refusal,
+    SnapshotRow, StoreError,
 };
 
 /// Appends that may wait for the writer: an embedded node has one lane with one statement in flight, so more are strangers.
@@ -37,6 +37,7 @@ pub(super) enum Job {
     Acquire(Incarnation, Vec<Claim>, String, Reply<Vec<Acquired>>),
     Release(Incarnation, Vec<(PartitionId, Epoch)>, Reply<()>),
     Snapshot(SnapshotRow, Reply<()>),
+    Progress(Vec<Published>, Reply<()>),
     Close(Reply<()>),
     /// A statement of a test that must look at, or limit, the connection that writes.
     #[cfg(test)]
@@ -180,6 +181,7 @@ impl Task {
             Job::Snapshot(snapshot, reply) => {
                 finish(reply, snapshots::save(connection, &snapshot).await)
             }
+            Job::Progress(marks, reply) => finish(reply, progress::save(connection, &marks).await),
             Job::Close(_) => true,
             #[cfg(test)]
             Job::Probe(sql, reply) => {
@@ -227,7 +229,10 @@ fn refuse(job: Job, error: sqlx::Error) {
         }
         Job::Init(_, reply) => answer(reply, Err(fault::store(error))),
         Job::Acquire(_, _, _, reply) => answer(reply, Err(fault::store(error))),
-        Job::Release(_, _, reply) | Job::Snapshot(_, reply) | Job::Close(reply) => {
+        Job::Release(_, _, reply)
+        | Job::Snapshot(_, reply)
+        | Job::Progress(_, reply)
+        | Job::Close(reply) => {
             answer(reply, Err(fault::store(error)));
         }
         #[cfg(test)]
