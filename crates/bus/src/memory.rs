@@ -101,6 +101,7 @@ impl MemoryBus {
     }
 
     /// A connection of its own to the same bus.
+    #[must_use]
     pub fn another_line(&self) -> Self {
         Self {
             shared: Arc::clone(&self.shared),

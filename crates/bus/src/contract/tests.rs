@@ -173,6 +173,35 @@ async fn a_server_that_falls_silent_is_seen_as_down_and_up_when_it_speaks_again(
     assert_eq!(number(&next(&mut heard).await.payload), 1);
 }
 
+async fn a_cut_direction_is_noticed(cut: impl FnOnce(&TcpProxy)) {
+    let Some(server) = NatsServer::start() else {
+        return;
+    };
+    let proxy = TcpProxy::start(server.address()).await.expect("starts");
+    let bus = node(&proxy.url_through(&server.url()), "half deaf").await;
+    assert!(bus.silent_for() < DEADLINE);
+    let mut status = bus.status();
+    cut(&proxy);
+    becomes(&mut status, BusStatus::Down).await;
+    assert!(
+        bus.silent_for() >= Duration::from_secs(2),
+        "down for want of proof only"
+    );
+    proxy.resume();
+    becomes(&mut status, BusStatus::Up).await;
+    assert!(bus.silent_for() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn a_line_that_carries_nothing_out_is_noticed() {
+    a_cut_direction_is_noticed(TcpProxy::hold_requests).await;
+}
+
+#[tokio::test]
+async fn a_line_that_carries_nothing_in_is_noticed() {
+    a_cut_direction_is_noticed(TcpProxy::hold_replies).await;
+}
+
 #[tokio::test]
 async fn a_url_that_cannot_be_read_is_a_mistake_in_the_settings() {
     let bus = NatsBus::connect(NatsOptions::new("nats://:not a url:", "n")).await;
