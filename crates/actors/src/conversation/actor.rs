@@ -1,6 +1,8 @@
 //! The actix shell around a conversation's sequencer: runs its effects, catches its panics, answers its callers.
 //!
 //! All I/O runs as tasks of the node's runtime and comes back as a message; this thread only computes.
+//!
+//! Fault points: `snapshot.before`, `snapshot.after`; a message that reads exactly `fault:panic` panics here.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -13,11 +15,11 @@ use std::time::Instant;
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture,
 };
-use hubbub_domain::conversation::Command;
+use hubbub_domain::conversation::{Command, Intent};
 use hubbub_domain::ids::{CommandId, ConversationId};
 use hubbub_domain::position::{Epoch, Seq};
 use hubbub_event_log::{Marker, SnapshotRow};
-use hubbub_telemetry::{TraceContext, spans};
+use hubbub_telemetry::{TraceContext, fault, spans};
 use hubbub_wire::bus::{MarkRequest, OwnerReply};
 use hubbub_wire::stored::EventRow;
 use tokio_util::task::TaskTracker;
@@ -137,6 +139,11 @@ impl ConversationActor {
         match input {
             ConversationInput::Turn(request) => {
                 let turn = self.admit(request);
+                if let Turn::Command(ask) = &turn
+                    && let Intent::SendMessage { body, .. } = &ask.command.intent
+                {
+                    fault::panic_on_body(body);
+                }
                 #[cfg(test)]
                 if let (Turn::Command(ask), Some(before)) =
                     (&turn, &self.birth.shared.before_judging)
@@ -299,7 +306,10 @@ impl ConversationActor {
     fn save(&self, row: SnapshotRow) {
         let shared = Arc::clone(&self.birth.shared);
         let work = async move {
-            match shared.log.save_snapshot(row).await {
+            fault::point("snapshot.before");
+            let saved = shared.log.save_snapshot(row).await;
+            fault::point("snapshot.after");
+            match saved {
                 Ok(()) => shared.stats.snapshots.one(),
                 // It costs the next activation some time, nothing else.
                 Err(error) => tracing::warn!(%error, "snapshot not stored"),

@@ -1,4 +1,7 @@
 //! The lane's task: gather, send, settle, and come back after a lost connection.
+//!
+//! Fault points: `draw.before`, `draw.after`, `append.before` (the statement is about to be sent), `append.after` (its answer is here, nobody
+//! has been told), `markers.before`, `markers.after`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hubbub_domain::position::{Epoch, PartitionId};
 use hubbub_event_log::{AppendOutcome, Lane};
-use hubbub_telemetry::spans;
+use hubbub_telemetry::{fault, spans};
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
@@ -103,16 +106,20 @@ impl LaneTask {
 
     /// `false` when the connection is to be given up.
     async fn append(&mut self, lane: &mut Box<dyn Lane>) -> bool {
+        fault::point("draw.before");
         let drawn = self.core.draw();
         if drawn.is_empty() {
             return true;
         }
+        fault::point("draw.after");
         let span = tracing::info_span!(spans::LOG_APPEND, lane = self.number, rows = drawn.rows());
         for trace in drawn.traces().take(LINKS_MAX) {
             trace.link_to(&span);
         }
         let begun = Instant::now();
+        fault::point("append.before");
         let outcome = lane.append(drawn.batch()).instrument(span).await;
+        fault::point("append.after");
         self.shared.stats.appends.one();
         if let Some(exported) = self.shared.exported.get() {
             exported.append(drawn.rows(), begun.elapsed().as_secs_f64());
@@ -128,7 +135,9 @@ impl LaneTask {
             return true;
         }
         let count = updates.len();
+        fault::point("markers.before");
         let outcome = lane.write_markers(fence.clone(), updates).await;
+        fault::point("markers.after");
         let alive = outcome != AppendOutcome::Unknown;
         if matches!(outcome, AppendOutcome::Done { .. }) {
             self.shared.stats.markers_stored.add(as_u64(count));

@@ -1,4 +1,6 @@
 //! The actix shell of a partition: routes requests to conversations, rows to the lane, commits to the bus and back to conversations.
+//!
+//! Fault points: `ack.before` (durable, no caller has been told), `ack.after` (callers are being told, nothing is published yet).
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -14,7 +16,7 @@ use actix::{
 use hubbub_cluster::port::PartitionSignal;
 use hubbub_domain::ids::ConversationId;
 use hubbub_domain::position::{Epoch, Offset, PartitionId};
-use hubbub_telemetry::TraceContext;
+use hubbub_telemetry::{TraceContext, fault};
 use hubbub_wire::bus::OwnerReply;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
@@ -319,6 +321,7 @@ impl PartitionActor {
         }
         let committed = self.core.committed(through);
         tracing::trace!(partition = %self.partition, through = %through, events = as_u64(committed.events), "committed");
+        fault::point("ack.before");
         // Replies first: they never wait for the bus.
         for (conversation, seq) in committed.conversations {
             self.residents.succeeded(conversation);
@@ -327,6 +330,7 @@ impl PartitionActor {
             }
         }
         if let (Some(publisher), Some(publication)) = (&self.publisher, committed.publication) {
+            fault::point("ack.after");
             publisher.events(publication);
         }
         self.restart_settled(context);

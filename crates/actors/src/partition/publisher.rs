@@ -1,5 +1,7 @@
-//! Brings what a partition committed to the bus, in order, one message after the other; commits that wait become one message. A message that cannot be sent is dropped and
-//! counted: offsets and head broadcasts let every edge notice and heal.
+//! Brings what a partition committed to the bus, in order, one message after the other; commits that wait become one message. A message
+//! that cannot be sent is dropped and counted: offsets and head broadcasts let every edge notice and heal.
+//!
+//! Fault points: `publish.before`, `publish.after` (events only).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use hubbub_bus::Subject;
 use hubbub_domain::position::{Offset, PartitionId};
-use hubbub_telemetry::{TraceContext, spans};
+use hubbub_telemetry::{TraceContext, fault, spans};
 use hubbub_wire::bus::{EV_BATCH_BYTES_MAX, Ephemeral, EvBatch, EvEntry};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -124,6 +126,7 @@ async fn run(
                 } => {
                     for batch in whole.split(EV_BATCH_BYTES_MAX) {
                         let end = batch_end(&batch);
+                        fault::point("publish.before");
                         publish(
                             &shared,
                             Subject::Events(partition),
@@ -131,6 +134,7 @@ async fn run(
                             trace.clone(),
                         )
                         .await;
+                        fault::point("publish.after");
                         progress.reached(end);
                     }
                     shared.publish_bytes.subtract(bytes);
