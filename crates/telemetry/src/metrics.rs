@@ -87,6 +87,21 @@ groups! {
         counter resyncs = "hubbub_edge_resyncs_total", "Clients told to fetch what they missed";
         counter resets = "hubbub_edge_resets_total", "Clients told that lineage was lost";
         gauge queued_bytes = "hubbub_edge_queued_bytes", "Bytes waiting in the queues of sockets";
+        gauge connections = "hubbub_edge_connections", "Connections open now, of all kinds";
+        counter connections_refused = "hubbub_edge_connections_refused_total", "Connections answered 503 at once: no place or no descriptor left";
+        gauge handshakes_waiting = "hubbub_edge_handshakes_waiting", "Sockets that wait to be let in";
+        counter handshakes_refused = "hubbub_edge_handshakes_refused_total", "Sockets told to come back later because too many wait to be let in";
+        gauge resumes_waiting = "hubbub_edge_resumes_waiting", "Sockets whose cursors wait to be looked at";
+        counter resumes_without_query = "hubbub_edge_resumes_without_query_total", "Cursors found current by what this node tracks, without a question to a store";
+        counter resumes_with_query = "hubbub_edge_resumes_with_query_total", "Cursors looked up in the stores";
+        counter shed = "hubbub_edge_shed_total", "Typing, presence and receipts forgotten under load or for want of known members";
+        counter busy = "hubbub_edge_busy_total", "Requests for history, members or search answered busy";
+        gauge fanout_requests = "hubbub_edge_fanout_requests", "Requests of sockets that wait for the fan-out";
+        gauge fanout_jobs = "hubbub_edge_fanout_jobs", "Reads that the fan-out waits for";
+        gauge room_events_held = "hubbub_edge_room_events_held", "Events held while the members of their room are read";
+        counter rooms_skipped = "hubbub_edge_rooms_skipped_total", "Rooms whose members were told to resync because too many events waited for the reading of members";
+        gauge blind = "hubbub_edge_blind", "1 while this node hears nothing of the bus and reads heads from the log";
+        counter blind_closes = "hubbub_edge_blind_closes_total", "Sockets sent to other nodes because this one is blind";
         seconds ack_seconds = "hubbub_edge_ack_seconds", "From a send frame to its ack";
         seconds http_seconds = "hubbub_edge_http_seconds", "From an HTTP request to its answer";
         counter http_errors = "hubbub_edge_http_errors_total", "HTTP answers with a status of 500 and above";
@@ -99,6 +114,9 @@ groups! {
         counter gaps = "hubbub_feed_gaps_total", "Gaps seen in a partition's offsets";
         counter healed_gaps = "hubbub_feed_healed_gaps_total", "Gaps filled from a ring or the log";
         counter healed_last = "hubbub_feed_healed_last_total", "Lost last messages noticed by a head broadcast and fetched";
+        counter healed_by_ring = "hubbub_feed_healed_by_ring_total", "Losses made good from an owner's ring";
+        counter healed_by_log = "hubbub_feed_healed_by_log_total", "Losses made good from the log";
+        counter lineage_losses = "hubbub_feed_lineage_losses_total", "Partitions found to have lost events that were delivered";
         gauge held_events = "hubbub_feed_held_events", "Events held back behind a gap";
         seconds delivery_seconds = "hubbub_feed_delivery_seconds", "From an event's time to its fan-out on this node";
     }
