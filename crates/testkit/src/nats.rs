@@ -1,6 +1,13 @@
 //! A `nats-server` as a child process, for bus tests and for nodes under test: `JetStream` off, loopback, its own port.
 //!
+//! Most tests want [`NatsServer`], which lets everybody in. [`NatsCluster`] is the reference cluster of `nats/cluster/`:
+//! three servers with roles and passwords.
+//!
 //! Never: a store directory (what NATS carries is repaired from the log, never kept), a public address.
+
+mod cluster;
+
+pub use cluster::{NatsCluster, Role};
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -29,7 +36,11 @@ pub struct NatsServer {
     // Declared before `directory`: the child must end before its files go.
     child: Option<OwnedChild>,
     binary: PathBuf,
+    /// Holds the log, and the configuration unless that is one of the repository's.
     directory: TempDir,
+    config: PathBuf,
+    /// Variables of the configuration.
+    environment: Vec<(String, String)>,
     port: u16,
 }
 
@@ -62,13 +73,12 @@ impl NatsServer {
     /// # Errors
     /// When it cannot be started or does not greet within 30 s; the error then carries its log.
     pub fn start_at(binary: PathBuf, extra_config: &str) -> anyhow::Result<Self> {
-        let directory = tempfile::Builder::new()
-            .prefix("hubbub-nats-")
-            .tempdir()
-            .context("make a directory")?;
+        let directory = fresh_directory()?;
         let mut server = Self {
             child: None,
             binary,
+            config: directory.path().join("nats.conf"),
+            environment: Vec::new(),
             directory,
             port: 0,
         };
@@ -80,6 +90,23 @@ impl NatsServer {
             }
         }
         bail!("nats-server did not start:\n{}", server.log())
+    }
+
+    /// A server that is not running yet: it will read `config` with these variables, which put it on `port`.
+    fn prepare(
+        binary: PathBuf,
+        config: PathBuf,
+        environment: Vec<(String, String)>,
+        port: u16,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            child: None,
+            binary,
+            directory: fresh_directory()?,
+            config,
+            environment,
+            port,
+        })
     }
 
     /// The URL for clients, such as `nats://127.0.0.1:4222`.
@@ -115,6 +142,11 @@ impl NatsServer {
         }
     }
 
+    /// Whether it was started and not killed since, suspended or not.
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
     /// SIGSTOP: connections stay open and nothing answers, as on a machine that swaps itself to death.
     pub fn suspend(&mut self) {
         if let Some(child) = &mut self.child {
@@ -134,7 +166,7 @@ impl NatsServer {
             "host: 127.0.0.1\nport: {}\nserver_name: hubbub-test-{}\n{extra}\n",
             self.port, self.port
         );
-        std::fs::write(self.config_path(), config).context("write the configuration")
+        std::fs::write(&self.config, config).context("write the configuration")
     }
 
     /// Starts the server on `self.port`; `false` when it ended by itself, as it does when the port is taken.
@@ -146,7 +178,8 @@ impl NatsServer {
             .context("open the log")?;
         let child = Command::new(&self.binary)
             .arg("--config")
-            .arg(self.config_path())
+            .arg(&self.config)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -169,13 +202,16 @@ impl NatsServer {
         Ok(true)
     }
 
-    fn config_path(&self) -> PathBuf {
-        self.directory.path().join("nats.conf")
-    }
-
     fn log_path(&self) -> PathBuf {
         self.directory.path().join("server.log")
     }
+}
+
+fn fresh_directory() -> anyhow::Result<TempDir> {
+    tempfile::Builder::new()
+        .prefix("hubbub-nats-")
+        .tempdir()
+        .context("make a directory")
 }
 
 /// A NATS server speaks first: one line that begins with `INFO`.
