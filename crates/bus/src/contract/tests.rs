@@ -1,6 +1,6 @@
 //! The suite on every implementation, and what only a real server can do to its clients.
 
-use hubbub_testkit::nats::NatsServer;
+use hubbub_testkit::nats::{NatsCluster, NatsServer, Role};
 use hubbub_testkit::{proxy::TcpProxy, wait};
 
 use super::*;
@@ -32,6 +32,20 @@ macro_rules! on_every_bus {
                 }
             )*
         }
+
+        /// One cluster for all cases. Both ends are at one server: two of them tell each other of a subscription a moment later.
+        #[tokio::test]
+        async fn every_case_holds_with_the_permissions_of_a_node() {
+            let Some(cluster) = NatsCluster::start() else { return };
+            let url = cluster.url_of(0, Role::Node);
+            $(
+                let pair = Pair {
+                    here: node(&url, "here").await,
+                    there: node(&url, "there").await,
+                };
+                super::$case(pair).await;
+            )*
+        }
     };
 }
 
@@ -59,6 +73,41 @@ async fn node(url: &str, name: &str) -> Arc<dyn Bus> {
 async fn becomes(status: &mut tokio::sync::watch::Receiver<BusStatus>, wanted: BusStatus) {
     let changed = timeout(wait::DEADLINE, status.wait_for(|now| *now == wanted)).await;
     assert!(matches!(changed, Ok(Ok(_))), "waited for {wanted:?}");
+}
+
+#[tokio::test]
+async fn a_node_goes_on_with_another_server_of_the_cluster() {
+    let Some(mut cluster) = NatsCluster::start() else {
+        return;
+    };
+    let bus = node(&cluster.url(Role::Node), "survivor").await;
+    let mut heard = listen(&bus, SubjectPattern::AllEvents, 16).await;
+    let mut status = bus.status();
+    for n in 0..2 {
+        cluster.server(n).kill();
+    }
+    // It may have been at the third one all the time.
+    becomes(&mut status, BusStatus::Up).await;
+    let told = timeout(wait::DEADLINE, async {
+        loop {
+            let sent = bus.publish(events(1), Bytes::from_static(b"still here"), None);
+            if sent.await.is_ok() && timeout(wait::DEADLINE / 60, heard.next()).await.is_ok() {
+                return;
+            }
+        }
+    });
+    told.await.expect("the third server carries on");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_no_connection() {
+    let Some(cluster) = NatsCluster::start() else {
+        return;
+    };
+    let password = cluster.password(Role::Node);
+    let url = cluster.url(Role::Node).replace(password, "wrong");
+    let refused = NatsBus::connect(NatsOptions::new(url, "stranger")).await;
+    assert!(matches!(refused, Err(ConnectError::Unreachable(_))));
 }
 
 #[tokio::test]
