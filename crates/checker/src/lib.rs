@@ -26,7 +26,7 @@ pub use history::{
     Subscription, Time, Told,
 };
 pub use limits::Limits;
-pub use report::{Invariant, Report, Violation};
+pub use report::{Counter, Invariant, Report, Violation};
 
 use index::Index;
 
