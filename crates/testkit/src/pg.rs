@@ -8,6 +8,7 @@
 mod binaries;
 mod scratch;
 mod server;
+mod standby;
 
 pub use binaries::{Binaries, VERSION_MIN};
 pub use scratch::PgScratch;

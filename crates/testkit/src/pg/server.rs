@@ -34,6 +34,11 @@ const BASE_SETTINGS: [(&str, &str); 6] = [
     ("log_line_prefix", "%m [%p] %a "),
 ];
 
+/// What the reference configuration asks of the server.
+const REFERENCE: &str = include_str!("../../../../deploy/reference/postgresql/hubbub.conf");
+/// The name of its copy beside `postgresql.conf`.
+const REFERENCE_NAME: &str = "hubbub.conf";
+
 /// A running private instance. Dropping it ends the server and removes its directory.
 ///
 /// The superuser is `postgres`, without a password, on loopback only. Run by root, the server belongs to the system
@@ -42,10 +47,10 @@ const BASE_SETTINGS: [(&str, &str); 6] = [
 pub struct PgServer {
     // Declared before `directory`: the child must end before its files go.
     child: Option<OwnedChild>,
-    binaries: Binaries,
+    pub(super) binaries: Binaries,
     account: Option<Account>,
     directory: TempDir,
-    port: u16,
+    pub(super) port: u16,
 }
 
 impl PgServer {
@@ -55,19 +60,53 @@ impl PgServer {
     /// When no `PostgreSQL` 15 or newer is installed, or the server does not come up within 60 s; the error then
     /// carries the end of its log.
     pub fn start(extra: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let mut server = Self::prepare()?;
+        server.initialise(extra)?;
+        server.start_on_a_free_port()?;
+        Ok(server)
+    }
+
+    /// Like [`start`](Self::start), with the settings of the reference configuration
+    /// (`deploy/reference/postgresql/hubbub.conf`) between the kit's own and `extra`.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_reference(extra: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let mut server = Self::prepare()?;
+        let mut settings = vec![("include", REFERENCE_NAME)];
+        settings.extend(extra);
+        server.initialise(&settings)?;
+        std::fs::write(server.data_path().join(REFERENCE_NAME), REFERENCE)
+            .context("write the reference settings")?;
+        server.start_on_a_free_port()?;
+        Ok(server)
+    }
+
+    /// An instance without data that does not run.
+    pub(super) fn prepare() -> anyhow::Result<Self> {
         let binaries = Binaries::find().context("no PostgreSQL 15 or newer is installed")?;
         let account = Account::for_server()?;
         let directory = fresh_directory(account.as_ref())?;
-        let mut server = Self {
+        Ok(Self {
             child: None,
             binaries,
             account,
             directory,
             port: 0,
-        };
-        server.initialise(extra)?;
-        server.start_on_a_free_port()?;
-        Ok(server)
+        })
+    }
+
+    /// Runs statements as the superuser and returns what `psql` prints: one line per row, columns separated by `|`.
+    ///
+    /// # Errors
+    /// When the server does not run or a statement fails.
+    pub fn psql(&self, statements: &str) -> anyhow::Result<String> {
+        run_psql(&self.binaries.path("psql"), &self.url(), statements)
+    }
+
+    /// Where the server keeps its data.
+    pub fn data_path(&self) -> PathBuf {
+        self.directory.path().join("data")
     }
 
     /// The superuser URL of the database `postgres`.
@@ -156,7 +195,7 @@ impl PgServer {
         Ok(())
     }
 
-    fn start_on_a_free_port(&mut self) -> anyhow::Result<()> {
+    pub(super) fn start_on_a_free_port(&mut self) -> anyhow::Result<()> {
         for _ in 0..PORT_TRIES {
             self.port = free_port();
             if self.try_start()? {
@@ -208,7 +247,7 @@ impl PgServer {
     }
 
     /// One of the server's programs, run by the server's account in the server's directory.
-    fn command(&self, program: &str) -> Command {
+    pub(super) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.binaries.path(program));
         command
             .current_dir(self.directory.path())
@@ -219,10 +258,6 @@ impl PgServer {
             command.uid(account.user).gid(account.group);
         }
         command
-    }
-
-    fn data_path(&self) -> PathBuf {
-        self.directory.path().join("data")
     }
 
     fn log_path(&self) -> PathBuf {
