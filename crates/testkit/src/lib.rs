@@ -7,7 +7,7 @@
 //! own commands), a fixed port, a sleep in place of a condition, a process ended by its name.
 //!
 //! Start reading at [`pg::PgScratch`] for a database, [`nats::NatsServer`] for a bus, [`process::ServerProcess`] for a
-//! node, [`proxy::TcpProxy`] for a broken line, [`wait`] for everything that takes a while. [`settings`] tells which
+//! node, [`proxy::TcpProxy`] for a broken line, [`tmpfs::Tmpfs`] for a full disk, [`wait`] for everything that takes a while. [`settings`] tells which
 //! environment variables decide whether the real parts are there; `cargo xtask test` sets them all.
 
 #![expect(
@@ -25,6 +25,7 @@ pub mod process;
 #[cfg(feature = "tokio")]
 pub mod proxy;
 pub mod settings;
+pub mod tmpfs;
 pub mod wait;
 
 pub use fresh::{free_port, fresh_uuid};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use tokio::sync::watch;
 
 use crate::child::OwnedChild;
@@ -177,6 +177,48 @@ impl ServerProcess {
         self.child.signal(Signal::CONT);
     }
 
+    /// Sets how many descriptors the process may have open from now on (`RLIMIT_NOFILE`, the soft one); those that are
+    /// open stay. Returns what was allowed before; `None`: without a bound.
+    ///
+    /// # Errors
+    /// When the process has ended, or may not have more.
+    pub fn limit_descriptors(&self, count: Option<u64>) -> anyhow::Result<Option<u64>> {
+        self.limit(Resource::Nofile, count)
+    }
+
+    /// Sets how many bytes of address space the process may have from now on (`RLIMIT_AS`). A process that is refused
+    /// memory ends, as nearly every program does.
+    ///
+    /// # Errors
+    /// As [`limit_descriptors`](Self::limit_descriptors).
+    pub fn limit_address_space(&self, bytes: Option<u64>) -> anyhow::Result<Option<u64>> {
+        self.limit(Resource::As, bytes)
+    }
+
+    /// How many descriptors the process has open.
+    ///
+    /// # Errors
+    /// When the process has ended.
+    pub fn open_descriptors(&self) -> anyhow::Result<u64> {
+        let path = format!("/proc/{}/fd", self.pid());
+        let open = std::fs::read_dir(&path).with_context(|| format!("read {path}"))?;
+        Ok(u64::try_from(open.count())?)
+    }
+
+    /// Only the soft limit moves, so that it can be raised again without rights.
+    fn limit(&self, resource: Resource, wanted: Option<u64>) -> anyhow::Result<Option<u64>> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        let pid = pid.context("a process id")?;
+        let now = rustix::process::getrlimit(resource);
+        let limit = Rlimit {
+            current: wanted,
+            maximum: now.maximum,
+        };
+        let before =
+            prlimit(Some(pid), resource, limit).with_context(|| format!("limit {}", self.name))?;
+        Ok(before.current)
+    }
+
     fn last_lines(&self) -> String {
         let output = self.output.borrow();
         let hidden = output.lines.len().saturating_sub(LINES_SHOWN);
@@ -297,6 +339,30 @@ mod tests {
             process.lines().len() > before
         })
         .await;
+    }
+
+    #[tokio::test]
+    async fn a_limited_process_opens_no_more_until_the_limit_is_raised() {
+        let script = "echo up; while read -r line < /proc/self/stat; do :; done; echo refused; \
+            until read -r line < /proc/self/stat; do sleep 0.05; done 2> /dev/null; echo again; exec sleep 600";
+        let mut process = shell(script);
+        let says = |word: &'static str| move |line: &str| line == word;
+        process
+            .wait_for_line(DEADLINE, says("up"))
+            .await
+            .expect("is up");
+        let open = process.open_descriptors().expect("runs");
+        assert!(open >= 3, "{open}");
+        let before = process.limit_descriptors(Some(3)).expect("is limited");
+        process
+            .wait_for_line(DEADLINE, says("refused"))
+            .await
+            .expect("is refused");
+        process.limit_descriptors(before).expect("is raised");
+        process
+            .wait_for_line(DEADLINE, says("again"))
+            .await
+            .expect("goes on");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! A TCP line that can be broken in every way that matters: cut, refused, held, slow, or with its replies swallowed
-//! while the other side still does what it was asked.
+//! A TCP line that can be broken in every way that matters: cut, refused, held, slow, flapping, or with one direction
+//! swallowed while the other still works; and that can lead to another server from now on.
 //!
 //! A test points its client at [`TcpProxy::listen_addr`] and turns the switches while the client works. Switches act on
 //! open and on new connections alike, and [`TcpProxy::resume`] sets them all back.
@@ -8,8 +8,8 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,8 +25,10 @@ const CHUNK_BYTES: usize = 16 * 1024;
 pub struct TcpProxy {
     address: SocketAddr,
     switches: watch::Sender<Switches>,
+    upstream: watch::Sender<SocketAddr>,
     seen: Arc<Seen>,
     accepting: JoinHandle<()>,
+    flapping: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -90,12 +92,15 @@ impl TcpProxy {
         let address = listener.local_addr()?;
         let (switches, watching) = watch::channel(Switches::PASSING);
         let seen = Arc::new(Seen::default());
-        let accepting = tokio::spawn(accept(listener, upstream, watching, Arc::clone(&seen)));
+        let (upstream, leading_to) = watch::channel(upstream);
+        let accepting = tokio::spawn(accept(listener, leading_to, watching, Arc::clone(&seen)));
         Ok(Self {
             address,
             switches,
+            upstream,
             seen,
             accepting,
+            flapping: Mutex::new(None),
         })
     }
 
@@ -114,6 +119,12 @@ impl TcpProxy {
             .rsplit_once('@')
             .map_or_else(String::new, |(user, _)| format!("{user}@"));
         format!("{scheme}{user}{}{path}", self.address)
+    }
+
+    /// Leads new connections to another server and closes the open ones, as a balancer does that follows the primary.
+    pub fn lead_to(&self, upstream: SocketAddr) {
+        self.upstream.send_replace(upstream);
+        self.cut();
     }
 
     /// Closes every open connection now; new ones are served.
@@ -143,6 +154,51 @@ impl TcpProxy {
         self.switches.send_modify(|now| now.replies = Flow::Swallow);
     }
 
+    /// Throws away what clients send from now on, while the server's words still arrive: one direction of a broken
+    /// route. A connection that lost bytes cannot be used again; cut it before resuming.
+    pub fn swallow_requests(&self) {
+        self.switches
+            .send_modify(|now| now.requests = Flow::Swallow);
+    }
+
+    /// Nothing arrives in either direction and no connection is closed: a cable pulled out in the middle. New
+    /// connections are taken and lead nowhere, too.
+    pub fn swallow_all(&self) {
+        self.switches.send_modify(|now| {
+            now.requests = Flow::Swallow;
+            now.replies = Flow::Swallow;
+        });
+    }
+
+    /// Down for that long, up for that long, again and again until [`resume`](Self::resume). Down means: nothing
+    /// arrives and nothing is closed; what was swallowed from is cut when the line comes up, as its ends notice then.
+    pub fn flap(&self, down: Duration, up: Duration) {
+        let switches = self.switches.clone();
+        let flapping = tokio::spawn(async move {
+            loop {
+                switches.send_modify(|now| {
+                    now.requests = Flow::Swallow;
+                    now.replies = Flow::Swallow;
+                });
+                tokio::time::sleep(down).await;
+                switches.send_modify(|now| {
+                    now.requests = Flow::Pass;
+                    now.replies = Flow::Pass;
+                    now.cuts += 1;
+                });
+                tokio::time::sleep(up).await;
+            }
+        });
+        self.set_flapping(Some(flapping));
+    }
+
+    fn set_flapping(&self, task: Option<JoinHandle<()>>) {
+        let mut current = self.flapping.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = std::mem::replace(&mut *current, task) {
+            before.abort();
+        }
+    }
+
     /// Every chunk of either direction waits this long before it goes on.
     pub fn delay(&self, delay: Duration) {
         self.switches.send_modify(|now| now.delay = delay);
@@ -150,6 +206,7 @@ impl TcpProxy {
 
     /// Everything passes again, without delay.
     pub fn resume(&self) {
+        self.set_flapping(None);
         self.switches.send_modify(|now| {
             *now = Switches {
                 cuts: now.cuts,
@@ -163,7 +220,7 @@ impl TcpProxy {
         self.seen.open.load(Ordering::Relaxed)
     }
 
-    /// Bytes of replies thrown away since the start: above zero means that the server did answer.
+    /// Bytes thrown away since the start: above zero means that somebody did speak.
     pub fn swallowed_bytes(&self) -> u64 {
         self.seen.swallowed_bytes.load(Ordering::Relaxed)
     }
@@ -179,12 +236,13 @@ impl Drop for TcpProxy {
     fn drop(&mut self) {
         // The connections end by themselves: their switches are gone.
         self.accepting.abort();
+        self.set_flapping(None);
     }
 }
 
 async fn accept(
     listener: TcpListener,
-    upstream: SocketAddr,
+    upstream: watch::Receiver<SocketAddr>,
     switches: watch::Receiver<Switches>,
     seen: Arc<Seen>,
 ) {
@@ -193,6 +251,7 @@ async fn accept(
         if now.refuse {
             continue;
         }
+        let upstream = *upstream.borrow();
         tokio::spawn(serve(
             client,
             upstream,
@@ -251,8 +310,14 @@ async fn pump(
 ) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        let length = source.read(&mut chunk).await?;
+        // A reset ends the direction like a close.
+        let length = source.read(&mut chunk).await.unwrap_or(0);
         if length == 0 {
+            // What cannot carry bytes cannot carry the news that there will be no more, either.
+            switches
+                .wait_for(|now| now.flow(direction) == Flow::Pass)
+                .await
+                .map_err(|_proxy_dropped| io::ErrorKind::BrokenPipe)?;
             return sink.shutdown().await;
         }
         if switches.borrow().flow(direction) == Flow::Hold {
@@ -342,6 +407,75 @@ mod tests {
         assert_eq!(upstream.received(), [1, 10]);
         proxy.resume();
         assert_eq!(ask(&mut client, 20).await, 21, "not the reply to 10");
+    }
+
+    #[tokio::test]
+    async fn a_swallowed_request_is_never_executed_while_the_server_is_still_heard() {
+        let (upstream, proxy, mut client) = connected().await;
+        proxy.swallow_requests();
+        client.write_u8(10).await.expect("sends");
+        eventually(DEADLINE, "the request to be swallowed", async || {
+            proxy.swallowed_bytes() == 1
+        })
+        .await;
+        assert_eq!(upstream.received(), [1]);
+        proxy.resume();
+        assert_eq!(ask(&mut client, 20).await, 21);
+        assert_eq!(upstream.received(), [1, 20]);
+    }
+
+    #[tokio::test]
+    async fn nobody_hears_of_an_end_that_is_swallowed() {
+        let (_upstream, proxy, mut client) = connected().await;
+        proxy.swallow_all();
+        client.write_u8(10).await.expect("sends");
+        drop(client);
+        eventually(DEADLINE, "the request to be swallowed", async || {
+            proxy.swallowed_bytes() == 1
+        })
+        .await;
+        assert_eq!(proxy.open_connections(), 1, "the server does not know");
+        proxy.cut();
+        eventually(DEADLINE, "the line to be closed", async || {
+            proxy.open_connections() == 0
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_flapping_line_comes_and_goes_until_it_is_resumed() {
+        let (_upstream, proxy, _client) = connected().await;
+        let one_byte = async || {
+            let mut line = TcpStream::connect(proxy.listen_addr())
+                .await
+                .expect("connects");
+            line.write_u8(3).await.is_ok() && line.read_u8().await.is_ok()
+        };
+        proxy.flap(Duration::from_millis(50), Duration::from_millis(50));
+        let (mut came, mut went) = (false, false);
+        eventually(DEADLINE, "the line to have come and gone", async || {
+            let arrived = one_byte().await;
+            came |= arrived;
+            went |= !arrived;
+            came && went
+        })
+        .await;
+        proxy.resume();
+        proxy.cut();
+        assert!(one_byte().await, "it stays up");
+    }
+
+    #[tokio::test]
+    async fn a_line_leads_to_another_server_from_now_on() {
+        let (first, proxy, mut client) = connected().await;
+        let second = Upstream::start().await;
+        proxy.lead_to(second.address);
+        assert!(client.read_u8().await.is_err(), "the old line is cut");
+        let mut next = TcpStream::connect(proxy.listen_addr())
+            .await
+            .expect("connects");
+        assert_eq!(ask(&mut next, 3).await, 4);
+        assert_eq!((first.received(), second.received()), (vec![1], vec![3]));
     }
 
     #[tokio::test]

@@ -50,6 +50,8 @@ pub struct PgServer {
     pub(super) binaries: Binaries,
     account: Option<Account>,
     directory: TempDir,
+    /// Where the write-ahead log is, when not among the data.
+    wal: Option<PathBuf>,
     pub(super) port: u16,
 }
 
@@ -72,7 +74,23 @@ impl PgServer {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_reference(extra: &[(&str, &str)]) -> anyhow::Result<Self> {
+        Self::start_reference_at(extra, None)
+    }
+
+    /// Like [`start_reference`](Self::start_reference), with the write-ahead log in a directory of that disk: a small
+    /// one can run full.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_reference_with_wal(extra: &[(&str, &str)], disk: &Path) -> anyhow::Result<Self> {
+        Self::start_reference_at(extra, Some(disk))
+    }
+
+    fn start_reference_at(extra: &[(&str, &str)], wal_disk: Option<&Path>) -> anyhow::Result<Self> {
         let mut server = Self::prepare()?;
+        if let Some(disk) = wal_disk {
+            server.wal = Some(server.own_directory(disk, "wal")?);
+        }
         let mut settings = vec![("include", REFERENCE_NAME)];
         settings.extend(extra);
         server.initialise(&settings)?;
@@ -92,6 +110,7 @@ impl PgServer {
             binaries,
             account,
             directory,
+            wal: None,
             port: 0,
         })
     }
@@ -102,6 +121,20 @@ impl PgServer {
     /// When the server does not run or a statement fails.
     pub fn psql(&self, statements: &str) -> anyhow::Result<String> {
         run_psql(&self.binaries.path("psql"), &self.url(), statements)
+    }
+
+    /// Makes a directory that belongs to the server's account, for a tablespace on another disk.
+    ///
+    /// # Errors
+    /// When it cannot be made or given away.
+    pub fn own_directory(&self, disk: &Path, name: &str) -> anyhow::Result<PathBuf> {
+        let path = disk.join(name);
+        std::fs::create_dir(&path).with_context(|| format!("make {}", path.display()))?;
+        if let Some(account) = &self.account {
+            chown(&path, Some(account.user), Some(account.group))
+                .context("give the directory to the server's account")?;
+        }
+        Ok(path)
     }
 
     /// Where the server keeps its data.
@@ -173,8 +206,11 @@ impl PgServer {
     }
 
     fn initialise(&self, extra: &[(&str, &str)]) -> anyhow::Result<()> {
-        let output = self
-            .command("initdb")
+        let mut command = self.command("initdb");
+        if let Some(wal) = &self.wal {
+            command.arg("--waldir").arg(wal);
+        }
+        let output = command
             .arg("--pgdata")
             .arg(self.data_path())
             .args(["--username", "postgres", "--auth", "trust"])
@@ -369,6 +405,7 @@ fn children_of(parent: u32) -> Vec<i32> {
 mod tests {
     use super::*;
     use crate::settings;
+    use crate::tmpfs::Tmpfs;
 
     #[test]
     fn what_was_committed_survives_a_kill_and_the_port_stays() {
@@ -393,6 +430,65 @@ mod tests {
         assert_eq!(extra, "20");
         let fsync = run_psql(&psql, &url, "show fsync").expect("reads");
         assert_eq!(fsync, "on");
+    }
+
+    #[test]
+    fn a_full_disk_under_a_tablespace_refuses_rows_and_nothing_else() {
+        if settings::read_or_skip(settings::PG_URL, "PostgreSQL").is_none() {
+            return;
+        }
+        let Some(disk) = Tmpfs::mount_or_skip(16 * 1024 * 1024) else {
+            return;
+        };
+        let server = PgServer::start_reference(&[("shared_buffers", "16MB")]).expect("starts");
+        let place = server.own_directory(disk.path(), "heap").expect("is made");
+        let place = place.display();
+        server
+            .psql(&format!("create tablespace small location '{place}'"))
+            .expect("is taken");
+        server
+            .psql("create table rows (t text) tablespace small")
+            .expect("fits");
+        disk.fill().expect("fills");
+        let insert = "insert into rows select repeat('x', 1000) from generate_series(1, 100)";
+        let refused = server.psql(insert).expect_err("no space");
+        assert!(
+            refused.to_string().contains("No space left on device"),
+            "{refused}"
+        );
+        disk.empty().expect("empties");
+        server
+            .psql(insert)
+            .expect("there is space, without a restart");
+    }
+
+    #[test]
+    fn a_full_disk_under_the_log_ends_the_server_and_space_brings_it_back() {
+        if settings::read_or_skip(settings::PG_URL, "PostgreSQL").is_none() {
+            return;
+        }
+        let Some(disk) = Tmpfs::mount_or_skip(96 * 1024 * 1024) else {
+            return;
+        };
+        let extra = [
+            ("shared_buffers", "16MB"),
+            ("max_wal_size", "48MB"),
+            ("min_wal_size", "32MB"),
+        ];
+        let mut server = PgServer::start_reference_with_wal(&extra, disk.path()).expect("starts");
+        server
+            .psql("create table kept (t text); insert into kept values ('safe')")
+            .expect("commits");
+        disk.fill().expect("fills");
+        let insert = "insert into kept select repeat('x', 1000) from generate_series(1, 100000)";
+        server.psql(insert).expect_err("no space for the log");
+        disk.empty().expect("empties");
+        server.restart().expect("recovers");
+        let kept = server
+            .psql("select count(*) from kept where t = 'safe'")
+            .expect("reads");
+        assert_eq!(kept, "1");
+        server.psql(insert).expect("there is space");
     }
 
     #[test]
