@@ -6,6 +6,7 @@
 //! Never: a decision about ownership. Whoever calls [`LocalConversations::serve`] has acquired the epoch; whoever reads the
 //! [`HostEvent`]s acts on them. Calls for one partition come one after the other.
 
+mod recovery;
 mod subject;
 mod system;
 mod ticker;
@@ -29,7 +30,7 @@ use hubbub_domain::time::Timestamp;
 use hubbub_event_log::EventLog;
 use hubbub_event_log::port::APPEND_REPLY_DEADLINE;
 use hubbub_telemetry::{Metrics, TraceContext, spans};
-use hubbub_wire::bus::{CommandRequest, OwnerReply, PartitionHead};
+use hubbub_wire::bus::{CommandRequest, EvBatch, OwnerReply, PartitionHead, RangeRequest};
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -40,13 +41,14 @@ use tracing::Instrument;
 use crate::answer::{Answer, unavailable};
 use crate::conversation::actor::Request;
 use crate::export::Exported;
+use crate::host::recovery::{RECOVERIES_MAX, Recovery};
 use crate::host::subject::{Subject, want};
 use crate::host::system::ArbiterThreads;
 use crate::lane::LaneHandle;
 use crate::lane::task::LaneTask;
 use crate::partition::actor::PartitionActor;
 use crate::partition::input::{PartitionBirth, PartitionInput};
-use crate::partition::publisher::Progress;
+use crate::partition::publisher::{Progress, Publisher, SharedRing};
 use crate::permits::{BUSY_RETRY_AFTER_MS, Holding, PermitLimits, Permits};
 use crate::shared::{Residency, Shared};
 use crate::stats::{Gauge, Stats, StatsView, as_u64};
@@ -127,6 +129,11 @@ pub struct ActorHost {
     user_rev: Arc<AtomicU64>,
     served: RwLock<HashMap<PartitionId, Arc<Served>>>,
     lanes: Mutex<Vec<LaneHandle>>,
+    /// `None` after the end.
+    recoveries: Mutex<Option<mpsc::Sender<Recovery>>>,
+    ticks: AtomicU64,
+    /// Held by the write of watermarks under way.
+    saving_watermarks: Arc<tokio::sync::Mutex<()>>,
     threads: ArbiterThreads,
     tasks: TaskTracker,
     ending: CancellationToken,
@@ -141,6 +148,7 @@ struct Served {
     /// It has left Serving by itself.
     left: Arc<AtomicBool>,
     progress: Arc<Progress>,
+    ring: Arc<SharedRing>,
     chores: TaskTracker,
 }
 
@@ -175,7 +183,12 @@ impl ActorHost {
                 LaneHandle::new(inputs)
             })
             .collect();
+        let (recoveries, taken_over) = mpsc::channel(RECOVERIES_MAX);
+        tasks.spawn(recovery::run(Arc::clone(&shared), taken_over));
         let host = Arc::new(Self {
+            recoveries: Mutex::new(Some(recoveries)),
+            ticks: AtomicU64::new(0),
+            saving_watermarks: Arc::default(),
             permits: Permits::new(&options.permits),
             shared,
             partitions,
@@ -216,6 +229,7 @@ impl ActorHost {
             residents: as_u64(self.shared.residency.count.get()),
             resident_bytes: as_u64(self.shared.residency.bytes.get()),
             publish_queue_bytes: as_u64(self.shared.publish_bytes.get()),
+            ring_bytes: as_u64(self.shared.ring_bytes.get()),
             ..self.shared.stats.view()
         }
     }
@@ -237,6 +251,7 @@ impl ActorHost {
         futures_util::future::join_all(drains).await;
         self.ending.cancel();
         self.lanes.lock().clear();
+        self.recoveries.lock().take();
         self.tasks.close();
         if tokio::time::timeout(patience, self.tasks.wait())
             .await
@@ -245,6 +260,16 @@ impl ActorHost {
             tracing::warn!("write lanes still busy at shutdown");
         }
         self.threads.stop().await;
+    }
+
+    /// Has the former owner's unpublished tail told again; never waits.
+    fn recover(&self, recovery: Recovery) {
+        if let Some(recoveries) = &*self.recoveries.lock()
+            && let Err(full) = recoveries.try_send(recovery)
+        {
+            tracing::warn!("too many takeovers at once to tell unpublished tails again");
+            full.into_inner().again.done();
+        }
     }
 
     fn find(&self, partition: PartitionId) -> Option<Arc<Served>> {
@@ -352,6 +377,7 @@ impl ActorHost {
         if let Err(error) = self.shared.bus.flush().await {
             tracing::debug!(%partition, %error, "bus not flushed");
         }
+        self.save_watermarks(&[(partition, served)]).await;
         clean
     }
 }
@@ -381,7 +407,21 @@ impl LocalConversations for ActorHost {
             return;
         };
         let progress = Progress::new(head);
+        let ring = SharedRing::new(Arc::clone(&self.shared));
         let chores = TaskTracker::new();
+        let publisher = Publisher::start(
+            &self.shared,
+            partition,
+            Arc::clone(&progress),
+            Arc::clone(&ring),
+            &chores,
+        );
+        let recovery = Recovery {
+            partition,
+            epoch,
+            head,
+            again: publisher.again(),
+        };
         let left = Arc::new(AtomicBool::new(false));
         let actor = PartitionActor::spawn(
             arbiter,
@@ -391,7 +431,7 @@ impl LocalConversations for ActorHost {
                 epoch,
                 head,
                 lane,
-                progress: Arc::clone(&progress),
+                publisher,
                 chores: chores.clone(),
                 left: Arc::clone(&left),
             },
@@ -402,6 +442,7 @@ impl LocalConversations for ActorHost {
             accepting: AtomicBool::new(true),
             left,
             progress,
+            ring,
             chores,
         });
         // Answered when it has started.
@@ -409,6 +450,7 @@ impl LocalConversations for ActorHost {
             self.lost(partition, &served);
         }
         self.served.write().insert(partition, served);
+        self.recover(recovery);
         tracing::debug!(%partition, %epoch, %head, "partition served");
     }
 
@@ -418,6 +460,24 @@ impl LocalConversations for ActorHost {
             served.accepting.store(false, Ordering::SeqCst);
             Self::end(&served).await;
         }
+    }
+
+    fn range(&self, request: RangeRequest) -> Option<EvBatch> {
+        let served = self.find(request.partition)?;
+        if served.left.load(Ordering::Acquire) {
+            return None;
+        }
+        let Some(events) = served.ring.range(request.after, request.to) else {
+            self.shared.stats.ring_misses.one();
+            return None;
+        };
+        self.shared.stats.ring_hits.one();
+        Some(EvBatch {
+            partition: request.partition,
+            epoch: served.epoch,
+            base_offset: request.after.next(),
+            events,
+        })
     }
 
     async fn drain(&self, partition: PartitionId, patience: Duration) -> bool {
@@ -460,6 +520,7 @@ fn share(options: &HostOptions, deps: HostDeps) -> Shared {
         residency: Residency::new(options.residents_max, options.resident_bytes_max),
         activations: Semaphore::new(ACTIVATIONS_MAX),
         publish_bytes: Gauge::default(),
+        ring_bytes: Gauge::default(),
         host_events: deps.host_events,
         exported: OnceLock::new(),
         #[cfg(test)]

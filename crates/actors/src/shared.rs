@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     /// Loads at once.
     pub(crate) activations: Semaphore,
     pub(crate) publish_bytes: Gauge,
+    /// Bytes in the rings of all partitions.
+    pub(crate) ring_bytes: Gauge,
     pub(crate) host_events: mpsc::Sender<HostEvent>,
     /// Set when the node has metrics.
     pub(crate) exported: OnceLock<Exported>,

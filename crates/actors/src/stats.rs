@@ -22,6 +22,8 @@ macro_rules! counters {
             pub resident_bytes: u64,
             /// Bytes that wait to be published.
             pub publish_queue_bytes: u64,
+            /// Bytes in the rings of the partitions.
+            pub ring_bytes: u64,
         }
 
         impl Stats {
@@ -70,6 +72,12 @@ counters! {
     publishes,
     /// Messages that the bus refused or that found its queue full; numbers heal the loss.
     publish_failures,
+    /// Events of a former owner told again after a takeover.
+    republished,
+    /// Ranges that a ring could give.
+    ring_hits,
+    /// Ranges that a ring no longer held.
+    ring_misses,
     /// Marker writes stored, counted by marker.
     markers_stored,
 }

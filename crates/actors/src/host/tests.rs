@@ -1,5 +1,6 @@
 //! The host over the log in memory and the bus in process, with faults on order.
 
+mod delivery;
 mod faults;
 mod markers;
 mod memory;

@@ -79,18 +79,12 @@ impl PartitionActor {
     pub(crate) fn spawn(arbiter: &actix::ArbiterHandle, birth: PartitionBirth) -> Addr<Self> {
         Self::start_in_arbiter(arbiter, move |context| {
             context.set_mailbox_capacity(MAILBOX_MESSAGES_MAX);
-            let publisher = Publisher::start(
-                &birth.shared,
-                birth.partition,
-                birth.progress,
-                &birth.chores,
-            );
             Self {
                 core: PartitionCore::new(birth.partition, birth.epoch, birth.head),
                 residents: Residents::new(),
                 marks: Marks::new(birth.partition),
                 lane: birth.lane,
-                publisher: Some(publisher),
+                publisher: Some(birth.publisher),
                 chores: birth.chores,
                 answers: Rc::new(Cell::new(true)),
                 left: birth.left,

@@ -14,7 +14,7 @@ use crate::answer::Answer;
 use crate::conversation::actor::Request;
 use crate::conversation::turn::{Decided, MarkerMove, Round};
 use crate::lane::{LaneHandle, Report};
-use crate::partition::publisher::Progress;
+use crate::partition::publisher::Publisher;
 use crate::shared::Shared;
 
 /// Everything that reaches a partition's mailbox.
@@ -62,7 +62,7 @@ pub(crate) struct PartitionBirth {
     pub(crate) epoch: Epoch,
     pub(crate) head: Offset,
     pub(crate) lane: LaneHandle,
-    pub(crate) progress: Arc<Progress>,
+    pub(crate) publisher: Publisher,
     /// Everything this partition has under way on the node's runtime.
     pub(crate) chores: TaskTracker,
     /// Set when it leaves Serving.

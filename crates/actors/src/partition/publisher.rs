@@ -4,18 +4,20 @@
 //! Fault points: `publish.before`, `publish.after` (events only).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use hubbub_bus::Subject;
 use hubbub_domain::position::{Offset, PartitionId};
 use hubbub_telemetry::{TraceContext, fault, spans};
 use hubbub_wire::bus::{EV_BATCH_BYTES_MAX, Ephemeral, EvBatch, EvEntry};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::partition::core::Publication;
+use crate::partition::ring::Ring;
 use crate::shared::Shared;
 use crate::stats::as_u64;
 
@@ -26,17 +28,38 @@ const TAKEN_AT_ONCE: usize = 1_024;
 /// Bytes that wait for the bus on this node at most, over all partitions.
 const PUBLISH_QUEUE_BYTES_MAX: usize = 64 << 20;
 
-/// How far a partition is durable, and how far it has been handed to the bus.
+/// Bytes that the rings of all partitions of this node hold at most; above it each partition that keeps more lets its own oldest go.
+const RINGS_BYTES_MAX: usize = 64 << 20;
+
+/// How far a partition has been handed to the bus, and how far that is written down.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     published: AtomicU64,
+    /// What the watermark in the log says, as far as this owner wrote it.
+    saved: AtomicU64,
+    /// The former owner's unpublished tail was told again (or given up): only from then on the watermark may rise.
+    recovered: AtomicBool,
 }
 
 impl Progress {
     pub(crate) fn new(head: Offset) -> Arc<Self> {
         Arc::new(Self {
             published: AtomicU64::new(head.get()),
+            ..Self::default()
         })
+    }
+
+    /// The watermark to be written, unless it is written already or may not rise yet.
+    pub(crate) fn unsaved(&self) -> Option<Offset> {
+        let published = self.published.load(Ordering::Acquire);
+        let due = self.recovered.load(Ordering::Acquire)
+            && published != self.saved.load(Ordering::Acquire);
+        due.then_some(Offset::new(published))
+    }
+
+    /// The watermark is written.
+    pub(crate) fn saved(&self, published: Offset) {
+        self.saved.fetch_max(published.get(), Ordering::AcqRel);
     }
 
     /// Everything up to here is durable, and was published or given up: what head broadcasts tell.
@@ -60,14 +83,101 @@ enum News {
 pub(crate) struct Publisher {
     shared: Arc<Shared>,
     progress: Arc<Progress>,
+    ring: Arc<SharedRing>,
     queue: mpsc::Sender<News>,
 }
 
+/// A ring that the partition fills and the host answers from; what it holds counts against the node's share for rings.
+#[derive(Debug)]
+pub(crate) struct SharedRing {
+    shared: Arc<Shared>,
+    ring: Mutex<Ring>,
+}
+
+impl SharedRing {
+    pub(crate) fn new(shared: Arc<Shared>) -> Arc<Self> {
+        Arc::new(Self {
+            shared,
+            ring: Mutex::default(),
+        })
+    }
+
+    fn keep(&self, events: &[EvEntry]) {
+        let mut ring = self.ring.lock();
+        let before = ring.bytes();
+        ring.keep(events);
+        let total = &self.shared.ring_bytes;
+        total.add(ring.bytes());
+        total.subtract(before);
+        while total.get() > RINGS_BYTES_MAX {
+            let held = ring.bytes();
+            if !ring.drop_oldest() {
+                return;
+            }
+            total.subtract(held.saturating_sub(ring.bytes()));
+        }
+    }
+
+    /// See [`Ring::range`].
+    pub(crate) fn range(&self, after: Offset, to: Offset) -> Option<Vec<EvEntry>> {
+        self.ring.lock().range(after, to, EV_BATCH_BYTES_MAX)
+    }
+}
+
+impl Drop for SharedRing {
+    fn drop(&mut self) {
+        self.shared.ring_bytes.subtract(self.ring.lock().bytes());
+    }
+}
+
+/// The way of a former owner's unpublished tail to the bus. It ends when the partition is served no more.
+pub(crate) struct Again {
+    shared: Arc<Shared>,
+    progress: Arc<Progress>,
+    ring: Arc<SharedRing>,
+    queue: mpsc::WeakSender<News>,
+}
+
+impl Again {
+    /// `false` when the partition is served no more or its queue is full.
+    pub(crate) fn tell(&self, batch: EvBatch) -> bool {
+        let Some(queue) = self.queue.upgrade() else {
+            return false;
+        };
+        self.ring.keep(&batch.events);
+        let bytes = batch_bytes(&batch);
+        let queued = self.shared.publish_bytes.add(bytes);
+        let sent = queued <= PUBLISH_QUEUE_BYTES_MAX
+            && queue.try_send(News::Events((batch, None), bytes)).is_ok();
+        if !sent {
+            self.shared.publish_bytes.subtract(bytes);
+            self.shared.stats.publish_failures.one();
+        }
+        sent
+    }
+
+    /// Nothing more is told again: the watermark may rise.
+    pub(crate) fn done(&self) {
+        self.progress.recovered.store(true, Ordering::Release);
+    }
+}
+
 impl Publisher {
+    /// The way of the former owner's tail.
+    pub(crate) fn again(&self) -> Again {
+        Again {
+            shared: Arc::clone(&self.shared),
+            progress: Arc::clone(&self.progress),
+            ring: Arc::clone(&self.ring),
+            queue: self.queue.downgrade(),
+        }
+    }
+
     pub(crate) fn start(
         shared: &Arc<Shared>,
         partition: PartitionId,
         progress: Arc<Progress>,
+        ring: Arc<SharedRing>,
         chores: &TaskTracker,
     ) -> Self {
         let (queue, news) = mpsc::channel(PUBLISH_QUEUE_MAX);
@@ -76,18 +186,16 @@ impl Publisher {
         Self {
             shared: Arc::clone(shared),
             progress,
+            ring,
             queue,
         }
     }
 
     pub(crate) fn events(&self, publication: Publication) {
         let end = batch_end(&publication.0);
-        let bytes = publication
-            .0
-            .events
-            .iter()
-            .map(EvEntry::size_bytes)
-            .fold(0_usize, usize::saturating_add);
+        // Before it can be missed by anyone.
+        self.ring.keep(&publication.0.events);
+        let bytes = batch_bytes(&publication.0);
         let queued = self.shared.publish_bytes.add(bytes);
         let sent = queued <= PUBLISH_QUEUE_BYTES_MAX
             && self
@@ -209,6 +317,11 @@ async fn publish(shared: &Shared, subject: Subject, payload: Bytes, trace: Optio
             tracing::debug!(?subject, %error, "message not published");
         }
     }
+}
+
+fn batch_bytes(batch: &EvBatch) -> usize {
+    let sizes = batch.events.iter().map(EvEntry::size_bytes);
+    sizes.fold(0_usize, usize::saturating_add)
 }
 
 fn batch_end(batch: &EvBatch) -> Offset {
