@@ -1,0 +1,267 @@
+//! The program behind `cargo xtask chaos`: runs rows of the fault matrix one after the other and says how each ended.
+//!
+//! Never: a process left behind. Rows own what they start and end it by process id when they are dropped: at their end, after
+//! a panic, and when a signal ends the program.
+//!
+//! Start reading at [`run_rows`].
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool talks to whoever runs it"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Parser;
+use hubbub_chaos::faults;
+use hubbub_chaos::progress::Progress;
+use hubbub_chaos::report::proof::{Circumstances, page};
+use hubbub_chaos::report::table;
+use hubbub_chaos::row::{Ending, Fault, RowReport};
+use hubbub_chaos::scene::Bench;
+use hubbub_testkit::fresh_uuid;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Open files that the largest row needs: a socket is one here and one in a node.
+const OPEN_FILES: u64 = 20_000;
+/// Threads of the harness: it shares the machine with what it measures.
+const THREADS: usize = 4;
+
+/// Breaks a cluster on purpose and judges what it did.
+#[derive(Debug, Parser)]
+#[command(name = "hubbub-chaos")]
+struct Options {
+    /// Rows to run, for example F1,F5; all of them without it.
+    #[arg(long, value_delimiter = ',')]
+    fault: Vec<String>,
+    /// How long a fault lasts that can last, in minutes.
+    #[arg(long)]
+    minutes: Option<f64>,
+    /// Repeats a run.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The rows and sizes of a build machine.
+    #[arg(long)]
+    short: bool,
+    /// Things a second, instead of what each row chooses.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// The server under test, built with `--features fault-injection`.
+    #[arg(long)]
+    server: PathBuf,
+    /// The server of the previous revision.
+    #[arg(long)]
+    old_server: Option<PathBuf>,
+    /// Where JSON lines are appended.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Where the page with the figures goes.
+    #[arg(long)]
+    proof: Option<PathBuf>,
+    /// Revision of the source, for the page.
+    #[arg(long, default_value = "unknown")]
+    revision: String,
+    /// Where the words of broken runs are kept.
+    #[arg(long)]
+    keep: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build();
+    let outcome = runtime
+        .context("start a runtime")
+        .and_then(|runtime| runtime.block_on(run(options)));
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Everything, until it is done or a signal ends it. `true`: every row passed.
+async fn run(options: Options) -> anyhow::Result<bool> {
+    raise_open_files();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    // In a task of its own, so that rows may block their thread while others go on.
+    let mut rows = tokio::spawn(run_rows(options));
+    tokio::select! {
+        done = &mut rows => done.context("a row panicked")?,
+        _signal = interrupt.recv() => stop(rows).await,
+        _signal = terminate.recv() => stop(rows).await,
+    }
+}
+
+async fn stop(rows: tokio::task::JoinHandle<anyhow::Result<bool>>) -> anyhow::Result<bool> {
+    eprintln!("==> interrupted: end everything");
+    rows.abort();
+    // Everything that ran is dropped, and with that ended, when this returns.
+    let _aborted = rows.await;
+    bail!("interrupted")
+}
+
+async fn run_rows(options: Options) -> anyhow::Result<bool> {
+    let directory = tempfile::Builder::new().prefix("hubbub-chaos-").tempdir()?;
+    let binary = private_copy(&options.server, directory.path(), "hubbub")?;
+    let old_binary = options
+        .old_server
+        .as_ref()
+        .map(|old| private_copy(old, directory.path(), "hubbub-old"))
+        .transpose()?;
+    std::fs::create_dir_all(&options.keep)?;
+    let mut rows = chosen(&options)?;
+    let bench = Bench {
+        binary,
+        old_binary,
+        seed: options
+            .seed
+            .unwrap_or_else(|| fresh_uuid().as_u64_pair().1 >> 12),
+        short: options.short,
+        minutes: options.minutes,
+        rate: options.rate,
+        keep: options.keep.clone(),
+        progress: Progress::default(),
+    };
+    println!("seed: {}", bench.seed);
+    let mut reports = Vec::with_capacity(rows.len());
+    let count = rows.len();
+    for (n, row) in rows.iter_mut().enumerate() {
+        let title = format!("{} {}", row.id(), row.name());
+        bench.progress.begin(n, count, &title);
+        let began = tokio::time::Instant::now();
+        let mut report = match row.run(&bench).await {
+            Ok(report) => report,
+            Err(error) => RowReport::void(row.as_ref(), &bench, &error),
+        };
+        report.took_s = began.elapsed().as_secs_f64();
+        let line = serde_json::to_string(&report)?;
+        println!("{line}");
+        if let Some(path) = &options.json {
+            append(path, &line)?;
+        }
+        reports.push(report);
+    }
+    println!("\n{}", table(&reports));
+    if let Some(path) = &options.proof {
+        let circumstances = circumstances(&options).await;
+        std::fs::write(path, page(&circumstances, &reports))
+            .with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(reports.iter().all(|report| report.ending == Ending::Passed))
+}
+
+fn chosen(options: &Options) -> anyhow::Result<Vec<Box<dyn Fault>>> {
+    let all = faults::all();
+    for wanted in &options.fault {
+        ensure!(
+            all.iter().any(|row| row.id().eq_ignore_ascii_case(wanted)),
+            "there is no row {wanted}"
+        );
+    }
+    let is_chosen = |row: &dyn Fault| {
+        if options.fault.is_empty() {
+            !options.short || faults::SHORT.contains(&row.id())
+        } else {
+            options
+                .fault
+                .iter()
+                .any(|wanted| row.id().eq_ignore_ascii_case(wanted))
+        }
+    };
+    Ok(all
+        .into_iter()
+        .filter(|row| is_chosen(row.as_ref()))
+        .collect())
+}
+
+/// Somebody may build the server again while a run lasts.
+fn private_copy(binary: &Path, directory: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let copy = directory.join(name);
+    std::fs::copy(binary, &copy).with_context(|| format!("copy {}", binary.display()))?;
+    Ok(copy)
+}
+
+fn append(path: &Path, line: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let mut file = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .with_context(|| format!("open {}", path.display()))?;
+    writeln!(file, "{line}").context("write a line")
+}
+
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= OPEN_FILES) {
+        return;
+    }
+    let raised = Rlimit {
+        current: limit
+            .maximum
+            .map_or(Some(OPEN_FILES), |most| Some(most.min(OPEN_FILES))),
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        eprintln!("open files stay at {:?}: {error}", limit.current);
+    }
+}
+
+async fn circumstances(options: &Options) -> Circumstances {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let gigabytes = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))
+        .and_then(|rest| rest.trim().split(' ').next()?.parse::<u64>().ok())
+        .map_or(0, |kilobytes| kilobytes.div_ceil(1024 * 1024));
+    let mut versions = Vec::new();
+    for (what, program, arguments) in [
+        ("", "postgres", ["--version"]),
+        ("", "nats-server", ["--version"]),
+    ] {
+        if let Some(version) = version_of(program, &arguments).await {
+            versions.push(format!("{what}{version}"));
+        }
+    }
+    let date = version_of("date", &["-u", "+%Y-%m-%d %H:%M UTC"])
+        .await
+        .unwrap_or_default();
+    Circumstances {
+        date,
+        revision: options.revision.clone(),
+        versions,
+        machine: format!("{cores} cores, {gigabytes} GB of memory, shared with other work; Linux"),
+        command: "cargo xtask chaos".to_owned(),
+    }
+}
+
+async fn version_of(program: &str, arguments: &[&str]) -> Option<String> {
+    let program = match program {
+        "postgres" => hubbub_testkit::pg::Binaries::find()?.path("postgres"),
+        "nats-server" => PathBuf::from(hubbub_testkit::settings::read(
+            hubbub_testkit::settings::NATS_BIN,
+        )?),
+        other => PathBuf::from(other),
+    };
+    let output = tokio::process::Command::new(program)
+        .args(arguments)
+        .output()
+        .await
+        .ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
