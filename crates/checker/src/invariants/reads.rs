@@ -1,6 +1,6 @@
 //! What is read: I8.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
@@ -135,11 +135,7 @@ fn steps<'a>(index: &Index<'a>) -> HashMap<Reader, Vec<(Time, Step<'a>)>> {
                 .push((operation.ended_at, acked));
         }
     }
-    // Whose inbox may lack an entry: the conversations in which the reader has done or read something.
-    let mut readers: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
-    for (user, conversation) in steps.keys() {
-        readers.entry(*user).or_default().push(*conversation);
-    }
+    let homes = homes(index);
     for read in &index.history.reads {
         let mut add = |conversation: Uuid, look: Look<'a>, shown: Option<(u64, u64)>| {
             let steps = steps.entry((read.user, conversation)).or_default();
@@ -169,11 +165,9 @@ fn steps<'a>(index: &Index<'a>) -> HashMap<Reader, Vec<(Time, Step<'a>)>> {
                 if !complete {
                     continue;
                 }
-                for conversation in readers.get(&read.user).into_iter().flatten() {
-                    if entries
-                        .iter()
-                        .all(|entry| entry.conversation != *conversation)
-                    {
+                let shown: HashSet<Uuid> = entries.iter().map(|entry| entry.conversation).collect();
+                for conversation in homes.get(&read.user).into_iter().flatten() {
+                    if !shown.contains(conversation) {
                         add(*conversation, Look::NoEntry, None);
                     }
                 }
@@ -192,4 +186,25 @@ fn steps<'a>(index: &Index<'a>) -> HashMap<Reader, Vec<(Time, Step<'a>)>> {
         }
     }
     steps
+}
+
+/// The conversations of each user: those in which they have done or read something.
+fn homes(index: &Index<'_>) -> HashMap<Uuid, HashSet<Uuid>> {
+    let mut homes: HashMap<Uuid, HashSet<Uuid>> = HashMap::new();
+    for operation in &index.history.operations {
+        let of_user = homes.entry(operation.user).or_default();
+        of_user.insert(operation.conversation);
+    }
+    for read in &index.history.reads {
+        let of_user = homes.entry(read.user).or_default();
+        match &read.reading {
+            Reading::Page { conversation, .. } | Reading::Search { conversation, .. } => {
+                of_user.insert(*conversation);
+            }
+            Reading::Inbox { entries, .. } => {
+                of_user.extend(entries.iter().map(|entry| entry.conversation));
+            }
+        }
+    }
+    homes
 }
