@@ -101,7 +101,7 @@ impl Home {
                     .expect("opens"),
             ),
             Place::Database(scratch) => Arc::new(
-                PostgresStore::open(scratch.url(), true)
+                PostgresStore::open(scratch.url(), 4, true)
                     .await
                     .expect("opens"),
             ),

@@ -22,3 +22,4 @@ pub use port::{
 };
 pub use service::{Accounts, AccountsOptions};
 pub use store::OpenError;
+pub use store::postgres::CONNECTIONS_MAX;

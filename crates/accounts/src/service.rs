@@ -17,7 +17,7 @@ use crate::port::{
     AccountsError, Identity, LoginError, NewUser, Origin, RegisterError, Session, SessionId,
     SessionToken, User, UserPage,
 };
-use crate::store::postgres::PostgresStore;
+use crate::store::postgres::{CONNECTIONS_MAX, PostgresStore};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{
     Attempt, AttemptBegun, AttemptBudget, Keep, NewAccount, NewSession, OpenError, ProfileChange,
@@ -51,6 +51,8 @@ pub struct AccountsOptions {
     pub wrong_passwords_window: Duration,
     /// Bring the tables up to date when opening.
     pub migrate: bool,
+    /// Connections to Postgres, at least one.
+    pub connections: u16,
 }
 
 impl Default for AccountsOptions {
@@ -62,6 +64,7 @@ impl Default for AccountsOptions {
             wrong_passwords_max: 10,
             wrong_passwords_window: Duration::from_mins(10),
             migrate: true,
+            connections: CONNECTIONS_MAX,
         }
     }
 }
@@ -91,7 +94,7 @@ impl Accounts {
         options: AccountsOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        let store = PostgresStore::open(url, options.migrate).await?;
+        let store = PostgresStore::open(url, options.connections, options.migrate).await?;
         Self::over(Arc::new(store), options, clock).await
     }
 
@@ -109,6 +112,11 @@ impl Accounts {
             options,
             clock,
         })
+    }
+
+    /// Connections to Postgres in use now; zero in a folder.
+    pub fn busy_connections(&self) -> usize {
+        self.store.busy_connections()
     }
 
     /// Runs a change to its end, whatever becomes of the caller.

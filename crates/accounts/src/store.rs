@@ -19,6 +19,11 @@ use crate::secret::Hash;
 /// Tables of users, sessions, login attempts and account revisions.
 #[async_trait]
 pub(crate) trait Store: Send + Sync + 'static {
+    /// Pooled connections in use now, for metrics.
+    fn busy_connections(&self) -> usize {
+        0
+    }
+
     /// Adds a user and a first session; `false` when the username is taken, and then nothing is stored.
     async fn create(
         &self,

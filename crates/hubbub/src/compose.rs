@@ -1,6 +1,8 @@
 //! All wiring, top to bottom, no cleverness: stores, bus, actors, ownership, projectors, edge.
 
+mod descriptors;
 mod gauges;
+mod pools;
 mod stores;
 mod wake;
 
@@ -19,7 +21,7 @@ use hubbub_cluster::{
 use hubbub_domain::ids::Incarnation;
 use hubbub_domain::position::PartitionCount;
 use hubbub_edge::{Edge, EdgeDeps, EdgeLimits, EdgeOptions};
-use hubbub_event_log::{LogReader, NodeRegistration, Ownership};
+use hubbub_event_log::{NodeRegistration, Ownership};
 use hubbub_projections::{OwnedPartitions, Projection};
 use hubbub_telemetry::Metrics;
 use hubbub_telemetry::{Clock, SystemClock};
@@ -33,6 +35,8 @@ use crate::shutdown::Signals;
 
 /// Stored versions that this release can write.
 const LEVEL: u32 = 1;
+/// Bytes of a MiB.
+const MIB: u64 = 1 << 20;
 /// How long what is in flight may take to find its end at shutdown, besides the drain window.
 const STOP_PATIENCE: Duration = Duration::from_secs(8);
 
@@ -193,10 +197,12 @@ impl Base {
         let clock = Arc::clone(&self.clock);
         let options = HostOptions {
             arbiters: usize::from(settings.arbiters),
+            resident_bytes_max: usize::try_from(settings.conversations_mib.saturating_mul(MIB))
+                .unwrap_or(usize::MAX),
             ..HostOptions::default()
         };
         let deps = HostDeps {
-            log: Arc::clone(&self.stores.log),
+            log: Arc::clone(&self.stores.owner_log),
             bus: Arc::clone(&self.stores.bus),
             clock: Arc::new(move || clock.now()),
             incarnation: self.me,
@@ -260,19 +266,28 @@ impl Base {
         settings: &Settings,
         router: &Arc<dyn CommandRouter>,
     ) -> anyhow::Result<Edge> {
+        let mut limits = limits(settings);
+        limits.connections =
+            descriptors::connections(settings.connections, pools::connections_max(settings))?;
+        let process = &self.metrics.process;
+        process
+            .connections_max
+            .set(i64::try_from(limits.connections).unwrap_or(i64::MAX));
+        process
+            .fault_points
+            .set(i64::from(hubbub_telemetry::fault::is_compiled_in()));
         let options = EdgeOptions {
             listen: settings.listen,
             public_url: settings.public_url.clone(),
             node_id: node_id(settings),
-            limits: limits(settings),
+            limits,
             drain_window: Duration::from_millis(settings.drain_ms),
             metrics_listen: settings.metrics_listen,
         };
-        let log: Arc<dyn LogReader> = self.stores.log.clone();
         let deps = EdgeDeps {
             router: Arc::clone(router),
             bus: Arc::clone(&self.stores.bus),
-            log,
+            log: Arc::clone(&self.stores.edge_log),
             read_models: Arc::new(self.stores.projections.reader()),
             identity: Arc::clone(&self.stores.identity),
             partitions: self.partitions,
@@ -335,7 +350,8 @@ impl Base {
             let projector = self
                 .stores
                 .projections
-                .projector(projection, Arc::clone(&owned));
+                .projector(projection, Arc::clone(&owned))
+                .timed_by(self.metrics.projections.batch_seconds.clone());
             wakers.push(waker);
             stats.push(projector.stats());
             self.tasks
@@ -357,8 +373,8 @@ impl Base {
         self.tasks.spawn(gauges::keep_up(
             Arc::clone(&self.metrics),
             Arc::clone(host),
-            bus(),
             stats,
+            self.stores.clone(),
             self.rest_ends.clone(),
         ));
         Ok(())

@@ -2,10 +2,14 @@
 //!
 //! Every field of [`Settings`] has a row in [`TABLE`], which is what `hubbub config show` prints; a test keeps them together.
 
+mod table;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+pub(crate) use self::table::TABLE;
 
 /// Everything an operator can choose. Field names are the keys of the file and, in capitals behind `HUBBUB_`, of the environment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,8 +21,14 @@ pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     /// PostgreSQL of the cluster; with `nats_url` this node is part of one.
     pub(crate) database_url: Option<String>,
-    /// NATS of the cluster.
+    /// NATS of the cluster: one or more servers, separated by commas.
     pub(crate) nats_url: Option<String>,
+    /// Name and password at NATS, when the URL has none.
+    pub(crate) nats_user: Option<String>,
+    /// Goes with `nats_user`.
+    pub(crate) nats_password: Option<String>,
+    /// File with the seed of an nkey (`SU…`), instead of name and password.
+    pub(crate) nats_nkey_file: Option<PathBuf>,
     /// Lasting name of this node.
     pub(crate) node_id: Option<String>,
     /// Address that people use, when it is not the listen address.
@@ -39,6 +49,16 @@ pub(crate) struct Settings {
     pub(crate) partitions: u16,
     /// Write lanes to PostgreSQL.
     pub(crate) lanes: u16,
+    /// Connections to PostgreSQL for the owner's loads, look-ups and snapshots.
+    pub(crate) owner_connections: u16,
+    /// Connections for what edges read of the log: gaps, resumes, the tail of history.
+    pub(crate) edge_connections: u16,
+    /// Connections for history, members and inbox.
+    pub(crate) query_connections: u16,
+    /// Connections with which projectors write, and as many to read the log.
+    pub(crate) projector_connections: u16,
+    /// Connections for accounts.
+    pub(crate) account_connections: u16,
     /// Arbiter threads of the actors; 0 = one per core.
     pub(crate) arbiters: u16,
     /// Time between heartbeats.
@@ -47,6 +67,10 @@ pub(crate) struct Settings {
     pub(crate) join_delay_ms: u64,
     /// Share of the partitions that an owner hands over in ten seconds.
     pub(crate) rebalance_percent: u32,
+    /// Bytes of conversations in memory, about, in MiB.
+    pub(crate) conversations_mib: u64,
+    /// Open connections of clients; 0 = what the descriptor limit allows, up to 60,000.
+    pub(crate) connections: u32,
     /// How long clients have to go elsewhere at shutdown.
     pub(crate) drain_ms: u64,
     /// Messages a second that one person may send.
@@ -74,6 +98,9 @@ impl Default for Settings {
             data_dir: PathBuf::from("hubbub-data"),
             database_url: None,
             nats_url: None,
+            nats_user: None,
+            nats_password: None,
+            nats_nkey_file: None,
             node_id: None,
             public_url: None,
             migrate: true,
@@ -83,11 +110,18 @@ impl Default for Settings {
             trace_sample_ratio: 0.01,
             metrics_listen: None,
             partitions: 1024,
-            lanes: 8,
+            lanes: hubbub_event_log::postgres::LANES_DEFAULT,
+            owner_connections: hubbub_event_log::postgres::OWNER_READS_DEFAULT,
+            edge_connections: 6,
+            query_connections: hubbub_projections::QUERY_CONNECTIONS_MAX,
+            projector_connections: hubbub_projections::PROJECTOR_CONNECTIONS_MAX,
+            account_connections: hubbub_accounts::CONNECTIONS_MAX,
             arbiters: 0,
             heartbeat_ms: 1_000,
             join_delay_ms: 15_000,
             rebalance_percent: 2,
+            conversations_mib: 512,
+            connections: 0,
             drain_ms: 2_000,
             sends_per_second: 20,
             sends_burst: 100,
@@ -95,133 +129,6 @@ impl Default for Settings {
         }
     }
 }
-
-/// A row of the table: key, unit or form, since which version, meaning.
-pub(crate) struct Setting {
-    /// Key in the file; `HUBBUB_` and capitals in the environment.
-    pub(crate) key: &'static str,
-    /// Unit or form.
-    pub(crate) form: &'static str,
-    /// First version that knows it.
-    pub(crate) since: &'static str,
-    /// What it does.
-    pub(crate) meaning: &'static str,
-}
-
-const fn setting(key: &'static str, form: &'static str, meaning: &'static str) -> Setting {
-    Setting {
-        key,
-        form,
-        since: "0.1",
-        meaning,
-    }
-}
-
-/// Every setting, in the order of [`Settings`].
-pub(crate) const TABLE: &[Setting] = &[
-    setting(
-        "listen",
-        "address:port",
-        "where the edge serves web, REST and WebSocket",
-    ),
-    setting(
-        "data_dir",
-        "folder",
-        "what embedded mode keeps: log, accounts, read models",
-    ),
-    setting(
-        "database_url",
-        "postgres://…",
-        "PostgreSQL 15+ of the cluster; goes with nats_url",
-    ),
-    setting(
-        "nats_url",
-        "nats://…",
-        "NATS 2.10+ of the cluster; goes with database_url",
-    ),
-    setting(
-        "node_id",
-        "name",
-        "lasting name of this node; required in a cluster",
-    ),
-    setting(
-        "public_url",
-        "https://…",
-        "address that people use, when it is not the listen address",
-    ),
-    setting(
-        "migrate",
-        "true|false",
-        "bring the database's tables up to date at start",
-    ),
-    setting("log_format", "human|json", "form of the log"),
-    setting(
-        "log_filter",
-        "filter",
-        "which log lines, for example info,hubbub_edge=debug",
-    ),
-    setting(
-        "otlp_endpoint",
-        "http://…",
-        "where traces go (OTLP over HTTP); nothing is exported without it",
-    ),
-    setting(
-        "trace_sample_ratio",
-        "0.0–1.0",
-        "share of traces that are exported",
-    ),
-    setting(
-        "metrics_listen",
-        "address:port",
-        "where /metrics is served; off without it",
-    ),
-    setting(
-        "partitions",
-        "power of two",
-        "partitions of a new cluster; fixed once it exists",
-    ),
-    setting("lanes", "connections", "write lanes to PostgreSQL per node"),
-    setting(
-        "arbiters",
-        "threads",
-        "threads of the conversation actors; 0 = one per core",
-    ),
-    setting(
-        "heartbeat_ms",
-        "milliseconds",
-        "time between heartbeats; a lease is four seconds",
-    ),
-    setting(
-        "join_delay_ms",
-        "milliseconds",
-        "steady heartbeats before a node takes part beside active ones",
-    ),
-    setting(
-        "rebalance_percent",
-        "percent of all",
-        "partitions an owner hands over in ten seconds",
-    ),
-    setting(
-        "drain_ms",
-        "milliseconds",
-        "how long clients have to go elsewhere at shutdown",
-    ),
-    setting(
-        "sends_per_second",
-        "messages/s",
-        "what one person may send over time",
-    ),
-    setting(
-        "sends_burst",
-        "messages",
-        "what one person may send at once",
-    ),
-    setting(
-        "sockets_per_user",
-        "sockets",
-        "open sockets of one person on one node",
-    ),
-];
 
 /// What the command line may override. `None` leaves what file and environment say.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -238,8 +145,8 @@ pub(crate) struct Overrides {
     /// PostgreSQL of the cluster.
     #[arg(long, value_name = "URL")]
     pub(crate) database_url: Option<String>,
-    /// NATS of the cluster.
-    #[arg(long, value_name = "URL")]
+    /// NATS of the cluster: one or more servers, separated by commas.
+    #[arg(long, value_name = "URL[,URL…]")]
     pub(crate) nats_url: Option<String>,
     /// Lasting name of this node.
     #[arg(long, value_name = "NAME")]
@@ -342,6 +249,33 @@ impl Settings {
         if self.lanes == 0 || self.lanes > 64 {
             return Err(SettingsError::Combination("lanes must be from 1 to 64"));
         }
+        let pools = [
+            self.owner_connections,
+            self.edge_connections,
+            self.query_connections,
+            self.projector_connections,
+            self.account_connections,
+        ];
+        if pools.iter().any(|size| !(1..=200).contains(size)) {
+            return Err(SettingsError::Combination(
+                "owner_, edge_, query_, projector_ and account_connections must be from 1 to 200",
+            ));
+        }
+        if self.conversations_mib == 0 {
+            return Err(SettingsError::Combination(
+                "conversations_mib must be at least 1",
+            ));
+        }
+        if self.nats_user.is_some() != self.nats_password.is_some() {
+            return Err(SettingsError::Combination(
+                "nats_user and nats_password go together",
+            ));
+        }
+        if self.nats_user.is_some() && self.nats_nkey_file.is_some() {
+            return Err(SettingsError::Combination(
+                "nats_nkey_file stands instead of nats_user and nats_password",
+            ));
+        }
         if self.sends_per_second == 0 || self.sends_burst == 0 || self.sockets_per_user == 0 {
             return Err(SettingsError::Combination(
                 "sends_per_second, sends_burst and sockets_per_user must be at least 1",
@@ -431,6 +365,20 @@ mod tests {
             .unwrap()
             .is_cluster()
         );
+    }
+
+    #[test]
+    fn credentials_of_nats_are_one_kind_and_whole() {
+        assert!(with(&["nats_user=hub"]).is_err());
+        assert!(with(&["nats_user=hub", "nats_password=x"]).is_ok());
+        assert!(with(&["nats_user=hub", "nats_password=x", "nats_nkey_file=seed"]).is_err());
+        assert!(with(&["nats_nkey_file=seed"]).is_ok());
+    }
+
+    #[test]
+    fn a_pool_without_connections_is_refused() {
+        assert!(with(&["edge_connections=0"]).is_err());
+        assert!(with(&["conversations_mib=0"]).is_err());
     }
 
     #[test]

@@ -28,14 +28,46 @@ pub use port::{
 };
 pub use projector::{OwnedPartitions, Projector, ProjectorStats};
 pub use read::Reader;
+pub use store::postgres::{
+    PROJECTOR_CONNECTIONS_MAX, PoolRole, PostgresStore, QUERY_CONNECTIONS_MAX,
+};
 pub use store::{Projection, Store};
-pub use tail::TAIL_EVENTS_MAX;
+pub use tail::{KEPT_BYTES_MAX, KEPT_EVENTS_MAX, TAIL_EVENTS_MAX};
 
 /// The read models of one node: tables, a reader, a projector for each projection.
 #[derive(Clone)]
 pub struct Projections {
     store: Arc<dyn Store>,
     log: Arc<dyn LogReader>,
+    /// What projectors use: on Postgres connections of their own, so that they and the queries do not starve each other.
+    projecting: Arc<dyn Store>,
+    projected_log: Arc<dyn LogReader>,
+    pools: Option<(PostgresStore, PostgresStore)>,
+}
+
+/// Where the read models are in a cluster, and with how many connections.
+#[derive(Clone, Copy, Debug)]
+pub struct PostgresOptions<'url> {
+    /// `postgres://…`
+    pub url: &'url str,
+    /// Bring the tables up to date.
+    pub migrate: bool,
+    /// Connections for queries, at least one.
+    pub query_connections: u16,
+    /// Connections for projectors, at least one.
+    pub projector_connections: u16,
+}
+
+impl<'url> PostgresOptions<'url> {
+    /// The defaults: migrating, [`QUERY_CONNECTIONS_MAX`] and [`PROJECTOR_CONNECTIONS_MAX`] connections.
+    pub const fn new(url: &'url str) -> Self {
+        Self {
+            url,
+            migrate: true,
+            query_connections: QUERY_CONNECTIONS_MAX,
+            projector_connections: PROJECTOR_CONNECTIONS_MAX,
+        }
+    }
 }
 
 impl Projections {
@@ -48,24 +80,56 @@ impl Projections {
         log_file: &Path,
         log: Arc<dyn LogReader>,
     ) -> Result<Self, QueryError> {
+        let store: Arc<dyn Store> =
+            Arc::new(store::sqlite::SqliteStore::open(dir, log_file).await?);
         Ok(Self {
-            store: Arc::new(store::sqlite::SqliteStore::open(dir, log_file).await?),
+            projecting: Arc::clone(&store),
+            projected_log: Arc::clone(&log),
+            store,
             log,
+            pools: None,
         })
     }
 
-    /// In the cluster's database.
+    /// In the cluster's database. Queries read the tail from `log`, projectors read `projected_log`; both are the same log, best over
+    /// connections of their own.
     ///
     /// # Errors
     /// When the database cannot be reached or migrated.
     pub async fn open_postgres(
-        url: &str,
-        migrate: bool,
+        options: PostgresOptions<'_>,
         log: Arc<dyn LogReader>,
+        projected_log: Arc<dyn LogReader>,
     ) -> Result<Self, QueryError> {
+        if options.migrate {
+            PostgresStore::migrate(options.url).await?;
+        }
+        let connect = |role, connections| PostgresStore::connect(options.url, role, connections);
+        let queries = connect(PoolRole::Queries, options.query_connections).await?;
+        let projectors = connect(PoolRole::Projectors, options.projector_connections).await?;
         Ok(Self {
-            store: Arc::new(store::postgres::PostgresStore::open(url, migrate).await?),
+            store: Arc::new(queries.clone()),
             log,
+            projecting: Arc::new(projectors.clone()),
+            projected_log,
+            pools: Some((queries, projectors)),
+        })
+    }
+
+    /// The tables, for who reads them in another way: tests that stand between a query and its rows.
+    pub fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store)
+    }
+
+    /// The log that queries read the tail of.
+    pub fn log(&self) -> Arc<dyn LogReader> {
+        Arc::clone(&self.log)
+    }
+
+    /// Connections in use now: of queries, of projectors. Zero in a folder, where nothing is pooled between nodes.
+    pub fn busy_connections(&self) -> (usize, usize) {
+        self.pools.as_ref().map_or((0, 0), |(queries, projectors)| {
+            (queries.busy(), projectors.busy())
         })
     }
 
@@ -78,8 +142,8 @@ impl Projections {
     pub fn projector(&self, projection: Projection, owned: OwnedPartitions) -> Projector {
         Projector::new(
             projection,
-            Arc::clone(&self.log),
-            Arc::clone(&self.store),
+            Arc::clone(&self.projected_log),
+            Arc::clone(&self.projecting),
             owned,
         )
     }

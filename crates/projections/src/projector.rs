@@ -2,16 +2,21 @@
 //!
 //! Runs on the node that owns the partitions; a second one elsewhere is harmless, because a checkpoint moves only by compare-and-set
 //! and rows only to newer versions. Wakes when told that a partition has news, looks by itself once a second.
+//!
+//! Fault points: `project.before` a batch is read, `project.write` before its transaction, `project.checkpoint` when the checkpoints have
+//! moved and the rows have not, `project.commit` before the commit, `project.after` it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hubbub_domain::conversation::Event;
 use hubbub_domain::ids::{ConversationId, UserId};
 use hubbub_domain::position::{Offset, PartitionId, Seq};
 use hubbub_event_log::{LogReader, ReadError};
+use hubbub_telemetry::fault;
+use hubbub_telemetry::metrics::Histogram;
 use hubbub_wire::stored::EventRow;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
@@ -28,8 +33,10 @@ pub const BATCH_EVENTS_MAX: usize = 2_000;
 pub const BATCH_EVENTS_PER_PARTITION: usize = 500;
 /// Time between looks at the heads when nothing wakes the projector.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Pause after a failed batch.
+/// Pause after a failed batch; it doubles with each further failure …
 const RETRY_AFTER: Duration = Duration::from_millis(250);
+/// … up to this: what a database that comes back is asked by each projector, and how late a reader's folding ends at most.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(8);
 
 /// Which partitions this node projects now.
 pub type OwnedPartitions = Arc<dyn Fn() -> Vec<PartitionId> + Send + Sync>;
@@ -47,6 +54,8 @@ pub struct ProjectorStats {
     pub lag_events: AtomicU64,
     /// Conversations parked.
     pub dead_letters: AtomicU64,
+    /// Batches that failed and are tried again.
+    pub retries: AtomicU64,
 }
 
 /// Runs one projection.
@@ -58,6 +67,7 @@ pub struct Projector {
     stats: Arc<ProjectorStats>,
     checkpoints: HashMap<PartitionId, Offset>,
     dirty: BTreeSet<PartitionId>,
+    batch_seconds: Option<Histogram>,
 }
 
 impl Projector {
@@ -76,6 +86,16 @@ impl Projector {
             stats: Arc::default(),
             checkpoints: HashMap::new(),
             dirty: BTreeSet::new(),
+            batch_seconds: None,
+        }
+    }
+
+    /// Observes the time of each batch's transaction.
+    #[must_use]
+    pub fn timed_by(self, batch_seconds: Histogram) -> Self {
+        Self {
+            batch_seconds: Some(batch_seconds),
+            ..self
         }
     }
 
@@ -89,6 +109,7 @@ impl Projector {
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut wake_open = true;
+        let mut failures: u32 = 0;
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return,
@@ -108,14 +129,20 @@ impl Projector {
                 }
             }
             while !self.dirty.is_empty() && !cancel.is_cancelled() {
-                if let Err(error) = self.project_batch().await {
-                    tracing::warn!(%error, projection = self.projection.name(), "project batch");
-                    self.checkpoints.clear();
-                    tokio::select! {
-                        () = cancel.cancelled() => return,
-                        () = tokio::time::sleep(RETRY_AFTER) => {}
+                match self.project_batch().await {
+                    Ok(()) => failures = 0,
+                    Err(error) => {
+                        let pause = pause_after(failures);
+                        failures = failures.saturating_add(1);
+                        self.stats.retries.fetch_add(1, Ordering::Relaxed);
+                        tracing::warn!(%error, projection = self.projection.name(), ?pause, "project batch");
+                        self.checkpoints.clear();
+                        tokio::select! {
+                            () = cancel.cancelled() => return,
+                            () = tokio::time::sleep(pause) => {}
+                        }
+                        break;
                     }
-                    break;
                 }
             }
         }
@@ -176,6 +203,7 @@ impl Projector {
         if self.checkpoints.is_empty() {
             self.look().await?;
         }
+        fault::point("project.before");
         let mut rows: Vec<EventRow> = Vec::new();
         let mut moves = Vec::new();
         while rows.len() < BATCH_EVENTS_MAX {
@@ -216,7 +244,14 @@ impl Projector {
         };
         let count =
             u64::try_from(changes.projected.len().max(changes.conversations.len())).unwrap_or(0);
-        match self.store.apply(self.projection, &moves, &changes).await? {
+        fault::point("project.write");
+        let begun = Instant::now();
+        let applied = self.store.apply(self.projection, &moves, &changes).await?;
+        if let Some(batch_seconds) = &self.batch_seconds {
+            batch_seconds.observe(begun.elapsed().as_secs_f64());
+        }
+        fault::point("project.after");
+        match applied {
             Applied::Done => {
                 for step in &moves {
                     self.checkpoints.insert(step.partition, step.to);
@@ -336,6 +371,13 @@ impl Projector {
     }
 }
 
+/// The pause after this many failures in a row.
+fn pause_after(failures: u32) -> Duration {
+    RETRY_AFTER
+        .saturating_mul(2_u32.saturating_pow(failures))
+        .min(RETRY_AFTER_MAX)
+}
+
 /// The member whose stored row an event changes; a creation brings all of its own.
 fn member_touched_by(entry: &Entry) -> Option<UserId> {
     match &entry.recorded.event {
@@ -359,5 +401,18 @@ fn history_changes(entries: &[(PartitionId, Entry)], dead: Vec<DeadLetter>) -> C
         projected: projected.into_iter().collect(),
         dead,
         ..Changes::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RETRY_AFTER_MAX, pause_after};
+
+    #[test]
+    fn the_pause_doubles_up_to_its_bound() {
+        let millis = |failures| pause_after(failures).as_millis();
+        assert_eq!([0, 1, 2, 4].map(millis), [250, 500, 1_000, 4_000]);
+        assert_eq!(pause_after(5), RETRY_AFTER_MAX);
+        assert_eq!(pause_after(u32::MAX), RETRY_AFTER_MAX);
     }
 }

@@ -37,6 +37,21 @@ impl Reader {
         }
     }
 
+    /// The same, keeping at most this many unprojected events in memory instead of [`KEPT_EVENTS_MAX`](crate::KEPT_EVENTS_MAX).
+    #[must_use]
+    pub fn keeping_at_most(self, events: usize) -> Self {
+        let log = self.tail.log_shared();
+        Self {
+            tail: Tail::keeping(log, events),
+            ..self
+        }
+    }
+
+    /// Unprojected events and their bytes that are kept in memory now.
+    pub fn kept(&self) -> (usize, usize) {
+        self.tail.kept()
+    }
+
     /// A conversation and, when `user` is given, that user's membership, both as of now.
     async fn fold(
         &self,
@@ -112,7 +127,14 @@ impl Reader {
                 continue;
             }
             // History is projected on its own and may be behind the inbox: the message is then in its tail.
-            let message = self.message_from_tail(conversation, number).await?;
+            let message = match self.message_from_tail(conversation, number).await {
+                // Behind an event that cannot be read: that conversation is reported where it is opened, the others stay in the list.
+                Err(QueryError::Inconsistent(what)) => {
+                    tracing::warn!(%conversation, %what, "no last message of a damaged conversation");
+                    None
+                }
+                found => found?,
+            };
             newest.extend(message.map(|message| (conversation, message)));
         }
         let mut summaries = Vec::with_capacity(rows.len());
@@ -143,7 +165,7 @@ impl Reader {
         Ok(Some(grouped))
     }
 
-    /// The inbox while the projector is more than [`TAIL_EVENTS_MAX`](crate::TAIL_EVENTS_MAX) events behind: a probe for each stored
+    /// The inbox while the projector is more than [`KEPT_EVENTS_MAX`](crate::KEPT_EVENTS_MAX) events behind: a probe for each stored
     /// conversation of the page, so that its counts are right; one that is not projected at all shows up when the projector has caught up.
     async fn inbox_far_behind(
         &self,
@@ -161,8 +183,16 @@ impl Reader {
             })
         });
         let mut rows = Vec::with_capacity(stored.len());
-        for (row, _) in stored {
-            let Some((row, fold)) = self.fold(row.id, Some(user)).await? else {
+        for (row, member) in stored {
+            let folded = match self.fold(row.id, Some(user)).await {
+                Err(QueryError::Inconsistent(what)) => {
+                    tracing::warn!(conversation.id = %row.id, %what, "a damaged conversation is listed as it was projected");
+                    rows.push((row, Some(member)));
+                    continue;
+                }
+                folded => folded?,
+            };
+            let Some((row, fold)) = folded else {
                 continue;
             };
             let member = fold.members.get(&user).copied();
@@ -187,23 +217,35 @@ impl Reader {
         if ids.is_empty() {
             return Ok(BTreeMap::new());
         }
+        // Of the conversations of everybody, those that this reader is, was or becomes a member of.
+        let keys: Vec<(ConversationId, UserId)> = ids.iter().map(|id| (*id, user)).collect();
+        let known: BTreeSet<ConversationId> = self
+            .store
+            .members(&keys)
+            .await?
+            .into_iter()
+            .map(|(id, _)| id)
+            .collect();
+        let relevant: Vec<ConversationId> = ids
+            .into_iter()
+            .filter(|id| {
+                known.contains(id)
+                    || unprojected
+                        .get(id)
+                        .is_some_and(|events| brings_in(user, events))
+            })
+            .collect();
         // Conversations before members, as in `fold`: what a projector commits in between is then applied twice, not left out.
         let mut stored: HashMap<ConversationId, ConversationRow> = self
             .store
-            .conversations(&ids)
+            .conversations(&relevant)
             .await?
             .into_iter()
             .map(|row| (row.id, row))
             .collect();
-        let keys: Vec<(ConversationId, UserId)> = ids.iter().map(|id| (*id, user)).collect();
+        let keys: Vec<(ConversationId, UserId)> = relevant.iter().map(|id| (*id, user)).collect();
         let members: HashMap<ConversationId, MemberState> =
             self.store.members(&keys).await?.into_iter().collect();
-        let relevant = ids.into_iter().filter(|id| {
-            members.contains_key(id)
-                || unprojected
-                    .get(id)
-                    .is_some_and(|events| brings_in(user, events))
-        });
         let mut folds: BTreeMap<ConversationId, Fold> = BTreeMap::new();
         for id in relevant {
             let mut fold = Fold::new(stored.remove(&id), members.get(&id).copied(), Some(user));
@@ -217,7 +259,7 @@ impl Reader {
 }
 
 /// Events that the inbox projection has not seen, by conversation.
-type Unprojected = BTreeMap<ConversationId, Vec<(PartitionId, Entry)>>;
+type Unprojected = BTreeMap<ConversationId, Vec<(PartitionId, Arc<Entry>)>>;
 
 /// The newest message of a conversation, if it is among these: something newer may have been projected since they were read.
 fn newest_in<'a>(
@@ -235,7 +277,7 @@ fn newest_first(rows: &mut [(ConversationRow, Option<MemberState>)]) {
 }
 
 /// Whether these events make `user` a member.
-fn brings_in(user: UserId, events: &[(PartitionId, Entry)]) -> bool {
+fn brings_in(user: UserId, events: &[(PartitionId, Arc<Entry>)]) -> bool {
     events.iter().any(|(_, entry)| match &entry.recorded.event {
         Event::ConversationCreated { members, .. } => {
             members.iter().any(|(member, _)| *member == user)
@@ -595,7 +637,7 @@ impl ReadModels for Reader {
 }
 
 /// `fold` after these events.
-fn folded(mut fold: Fold, events: &[(PartitionId, Entry)]) -> Fold {
+fn folded(mut fold: Fold, events: &[(PartitionId, Arc<Entry>)]) -> Fold {
     for (partition, entry) in events {
         fold.apply(*partition, entry);
     }

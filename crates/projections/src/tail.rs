@@ -1,17 +1,26 @@
 //! The log's tail over projected rows: what has been committed but not yet projected.
 
+mod kept;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use hubbub_domain::ids::ConversationId;
-use hubbub_domain::position::{PartitionId, Seq};
+use hubbub_domain::position::{Offset, PartitionId, Seq};
 use hubbub_event_log::{LogReader, ReadError};
 use hubbub_wire::stored::EventRow;
 
 use crate::model::Entry;
 use crate::port::QueryError;
+use crate::tail::kept::Kept;
 
 /// Events of one conversation that a query folds at most; further behind, the read models are called unavailable (ARCHITECTURE.md §8).
 pub const TAIL_EVENTS_MAX: usize = 10_000;
+/// Events of all partitions that a reader keeps in memory while projectors are behind: a minute of 3,000 messages a second. Further behind,
+/// the inbox asks conversation by conversation.
+pub const KEPT_EVENTS_MAX: usize = 200_000;
+/// Bytes of the events that a reader keeps, about.
+pub const KEPT_BYTES_MAX: usize = 64 << 20;
 /// Events read at once.
 pub(crate) const TAIL_PAGE: usize = 1_000;
 
@@ -19,11 +28,29 @@ pub(crate) const TAIL_PAGE: usize = 1_000;
 #[derive(Clone)]
 pub(crate) struct Tail {
     log: Arc<dyn LogReader>,
+    kept: Arc<Kept>,
 }
 
 impl Tail {
     pub(crate) fn new(log: Arc<dyn LogReader>) -> Self {
-        Self { log }
+        Self::keeping(log, KEPT_EVENTS_MAX)
+    }
+
+    pub(crate) fn keeping(log: Arc<dyn LogReader>, events_max: usize) -> Self {
+        Self {
+            log,
+            kept: Arc::new(Kept::new(events_max, KEPT_BYTES_MAX)),
+        }
+    }
+
+    /// The log itself.
+    pub(crate) fn log_shared(&self) -> Arc<dyn LogReader> {
+        Arc::clone(&self.log)
+    }
+
+    /// Events and bytes kept now.
+    pub(crate) fn kept(&self) -> (usize, usize) {
+        self.kept.size()
     }
 
     pub(crate) fn log(&self) -> &dyn LogReader {
@@ -58,15 +85,20 @@ impl Tail {
         }
     }
 
-    /// Events of partitions after their checkpoints up to what is durable now. `None` when there are more than [`TAIL_EVENTS_MAX`].
+    /// Events of partitions after their checkpoints up to what is durable now. `None` when there are more than may be kept.
+    ///
+    /// What was read before is not read again: a projector that stands still for a minute would otherwise cost every inbox a minute's events.
     pub(crate) async fn of_partitions(
         &self,
-        checkpoints: &[(PartitionId, hubbub_domain::position::Offset)],
-    ) -> Result<Option<Vec<(PartitionId, Entry)>>, QueryError> {
-        let projected: std::collections::HashMap<_, _> = checkpoints.iter().copied().collect();
+        checkpoints: &[(PartitionId, Offset)],
+    ) -> Result<Option<Vec<(PartitionId, Arc<Entry>)>>, QueryError> {
+        let projected: HashMap<_, _> = checkpoints.iter().copied().collect();
         let mut entries = Vec::new();
         for head in self.log.heads(&[]).await? {
-            let mut after = projected.get(&head.partition).copied().unwrap_or_default();
+            let from = projected.get(&head.partition).copied().unwrap_or_default();
+            let (mut after, known) = self.kept.after(head.partition, head.epoch, from);
+            let begin = after;
+            let mut fresh = Vec::new();
             while after < head.head {
                 let rows = match self.log.tail(head.partition, after, TAIL_PAGE).await {
                     Ok(rows) => rows,
@@ -79,16 +111,17 @@ impl Tail {
                 };
                 let Some(last) = rows.last() else { break };
                 after = last.offset;
-                for row in &rows {
-                    // A row that cannot be read parks its own conversation; it must not hide everyone else's inbox.
-                    if let Ok(entry) = decode(row) {
-                        entries.push((head.partition, entry));
-                    }
-                }
-                if entries.len() > TAIL_EVENTS_MAX {
+                // A row that cannot be read parks its own conversation; it must not hide everyone else's inbox.
+                fresh.extend(rows.iter().filter_map(|row| decode(row).ok()).map(Arc::new));
+                if entries.len() + known.len() + fresh.len() > self.kept.events_max() {
+                    self.kept.forget();
                     return Ok(None);
                 }
             }
+            self.kept
+                .keep(head.partition, head.epoch, (begin, after), &fresh);
+            let all = known.into_iter().chain(fresh);
+            entries.extend(all.map(|entry| (head.partition, entry)));
         }
         Ok(Some(entries))
     }

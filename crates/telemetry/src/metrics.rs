@@ -148,6 +148,7 @@ groups! {
         counter refusals = "hubbub_log_refusals_total", "Append statements refused by the store";
         counter fenced = "hubbub_log_fenced_total", "Partitions found fenced by a newer owner";
         counter unknown = "hubbub_log_unknown_total", "Append statements without a definite answer";
+        gauge fit = "hubbub_log_fit", "1 while the database keeps what it commits, as its settings and standbys say";
     }
 
     /// The bus as this node uses it.
@@ -168,6 +169,12 @@ groups! {
         counter wrong_owner = "hubbub_cluster_wrong_owner_total", "Commands answered with another owner";
         counter unknown_outcomes = "hubbub_cluster_unknown_outcomes_total", "Commands answered with an unknown outcome";
         seconds heartbeat_seconds = "hubbub_cluster_heartbeat_seconds", "Time of a heartbeat in the database";
+        gauge node_phase = "hubbub_cluster_node_phase", "What this node is: 0 starting, 1 joining, 2 active, 3 blind, 4 wedged, 5 draining, 6 stopped";
+        counter handovers = "hubbub_cluster_handovers_total", "Partitions handed over in order";
+        gauge routing = "hubbub_cluster_commands_routing", "Commands of this node's clients that wait for an owner's answer";
+        counter routing_refused = "hubbub_cluster_routing_refused_total", "Commands refused because too many wait for an owner's answer";
+        gauge remote_commands = "hubbub_cluster_remote_commands", "Commands of other nodes under way here";
+        counter remote_refused = "hubbub_cluster_remote_refused_total", "Commands of other nodes refused because too many were under way";
     }
 
     /// Read models.
@@ -176,7 +183,32 @@ groups! {
         gauge lag_events = "hubbub_projections_lag_events", "Events between the checkpoint furthest behind and its head";
         seconds batch_seconds = "hubbub_projections_batch_seconds", "Time of a projection transaction";
         counter parked = "hubbub_projections_parked_total", "Conversations parked behind an event that cannot be projected";
+        counter retries = "hubbub_projections_retries_total", "Batches that failed and were tried again";
+        counter lost = "hubbub_projections_lost_total", "Batches that another projector had written already";
+        gauge kept_events = "hubbub_projections_kept_events", "Unprojected events that queries keep in memory";
+        gauge kept_bytes = "hubbub_projections_kept_bytes", "Bytes of the unprojected events that queries keep in memory, estimated";
         counter unread_mismatch = "hubbub_unread_mismatch_total", "Unread counts that differed from a recount of the log";
+    }
+
+    /// Connections to PostgreSQL, by what they are for. Nothing moves in embedded mode.
+    Pools pools {
+        gauge control = "hubbub_pool_control_busy", "Connections of ownership in use";
+        gauge owner = "hubbub_pool_owner_busy", "Connections of the owner's reads and snapshots in use";
+        gauge edge = "hubbub_pool_edge_busy", "Connections of the edge's reads of the log in use";
+        gauge tail = "hubbub_pool_tail_busy", "Connections of the projectors' reads of the log in use";
+        gauge queries = "hubbub_pool_queries_busy", "Connections of history, members and inbox in use";
+        gauge projectors = "hubbub_pool_projectors_busy", "Connections of the projectors' writes in use";
+        gauge accounts = "hubbub_pool_accounts_busy", "Connections of accounts in use";
+        gauge waiting = "hubbub_pool_waiting", "Reads of the log that wait for a connection";
+        counter refused = "hubbub_pool_refused_total", "Reads of the log that waited in vain for a connection";
+        counter closed = "hubbub_pool_closed_total", "Connections closed because their read failed or was given up";
+    }
+
+    /// The process as a whole.
+    Process process {
+        gauge resident_bytes = "hubbub_process_resident_bytes", "Memory of the process";
+        gauge connections_max = "hubbub_process_connections_max", "Open connections of clients at most";
+        gauge fault_points = "hubbub_process_fault_points", "1 when this build has fault points and must not serve people";
     }
 
     /// Identity.

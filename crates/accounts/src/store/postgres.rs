@@ -8,7 +8,8 @@ use hubbub_domain::ids::UserId;
 use hubbub_domain::time::Timestamp;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{
-    ConnectOptions, Connection as _, PgConnection, PgPool, Postgres, QueryBuilder, Row, Transaction,
+    ConnectOptions, Connection as _, Executor as _, PgConnection, PgPool, Postgres, QueryBuilder,
+    Row, Transaction,
 };
 use uuid::Uuid;
 
@@ -20,10 +21,14 @@ use crate::store::{
     Store, rev_from_sql, rev_to_sql, schema_error, spent_until, sql, unavailable,
 };
 
-/// Connections of one node. Its hot query, the session of a token, takes well under a millisecond.
-const CONNECTIONS_MAX: u32 = 8;
-/// Wait for a connection: longer and the request has no use for the answer.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections of one node unless told otherwise. Its hot query, the session of a token, takes well under a millisecond.
+pub const CONNECTIONS_MAX: u16 = 8;
+/// Wait for a connection; later, the asking client has given up or soon will (edge 4 s).
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A session: nothing may hang for long. Plans of short queries are not compiled: compiling takes longer than they do.
+const SESSION: &str = "set statement_timeout = '4s'; set lock_timeout = '3s'; set idle_in_transaction_session_timeout = '5s'; \
+    set jit = off; set tcp_user_timeout = '5s'";
 
 /// The tables in the cluster's database.
 #[derive(Clone, Debug)]
@@ -32,8 +37,12 @@ pub(crate) struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Connects, and with `migrate` brings the tables up to date.
-    pub(crate) async fn open(url: &str, migrate: bool) -> Result<Self, OpenError> {
+    /// Connects with at most `connections`, and with `migrate` brings the tables up to date.
+    pub(crate) async fn open(
+        url: &str,
+        connections: u16,
+        migrate: bool,
+    ) -> Result<Self, OpenError> {
         let options = PgConnectOptions::from_str(url)
             .map_err(|_secret| OpenError::Unfit("cannot read the database URL".to_owned()))?
             .application_name("hubbub-accounts")
@@ -48,13 +57,13 @@ impl PostgresStore {
             connection.close().await.map_err(unreachable)?;
         }
         let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS_MAX)
+            .max_connections(u32::from(connections.max(1)))
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(options.options([
-                ("statement_timeout", "5s"),
-                ("lock_timeout", "3s"),
-                ("idle_in_transaction_session_timeout", "5s"),
-            ]))
+            // Not in the startup packet, which a session pooler in between refuses.
+            .after_connect(|connection, _| {
+                Box::pin(async move { connection.execute(SESSION).await.map(|_| ()) })
+            })
+            .connect_with(options)
             .await
             .map_err(unreachable)?;
         Ok(Self { pool })
@@ -76,6 +85,11 @@ fn attempt_lock(name_hash: &Hash) -> i64 {
 
 #[async_trait]
 impl Store for PostgresStore {
+    fn busy_connections(&self) -> usize {
+        let open = usize::try_from(self.pool.size()).unwrap_or(usize::MAX);
+        open.saturating_sub(self.pool.num_idle())
+    }
+
     async fn create(
         &self,
         account: &NewAccount,

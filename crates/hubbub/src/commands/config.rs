@@ -29,10 +29,7 @@ pub(crate) fn show(overrides: &Overrides) -> anyhow::Result<ExitCode> {
         .context("list the settings")?;
     for row in TABLE {
         let value = match values.get(row.key) {
-            // A connection string carries a password.
-            Some(_) if row.key.ends_with("_url") && row.key != "public_url" => {
-                hidden(&settings, row.key)
-            }
+            Some(_) if is_secret(row.key) => hidden(&settings, row.key),
             Some(value) => value.to_string(),
             None => String::new(),
         };
@@ -54,10 +51,16 @@ pub(crate) fn show(overrides: &Overrides) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A connection string carries a password.
+fn is_secret(key: &str) -> bool {
+    key == "nats_password" || (key.ends_with("_url") && key != "public_url")
+}
+
 fn hidden(settings: &Settings, key: &str) -> String {
     let set = match key {
         "database_url" => settings.database_url.is_some(),
         "nats_url" => settings.nats_url.is_some(),
+        "nats_password" => settings.nats_password.is_some(),
         _ => false,
     };
     if set {

@@ -1,10 +1,16 @@
 //! Read models in Postgres: set-based statements, one round trip per table and batch.
 
+use std::str::FromStr as _;
+use std::time::Duration;
+
 use async_trait::async_trait;
 use hubbub_domain::ids::{ConversationId, UserId};
 use hubbub_domain::position::{MessageNo, Offset, PartitionId, Seq};
-use sqlx::postgres::{PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Postgres, Row, Transaction};
+use hubbub_telemetry::fault;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Postgres, Row, Transaction,
+};
 use uuid::Uuid;
 
 use crate::codes;
@@ -17,8 +23,28 @@ use crate::store::{
     storable, to_i64, to_u64, unavailable,
 };
 
-/// Connections of the read models of one node: queries of its edge and two projectors.
-pub const CONNECTIONS: u32 = 12;
+/// Connections for the queries of one node's edge unless told otherwise: history, members, inbox. A query takes a millisecond or two.
+pub const QUERY_CONNECTIONS_MAX: u16 = 8;
+/// Connections of one node's projectors unless told otherwise: one for each of the two, and one for a look meanwhile.
+pub const PROJECTOR_CONNECTIONS_MAX: u16 = 3;
+/// Wait for a connection; later, the asking client has given up or soon will (edge 4 s).
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A query's session: the server gives up before the edge does. Plans of short queries are not compiled: compiling takes longer than they do.
+const QUERY_SESSION: &str = "set statement_timeout = '4s'; set lock_timeout = '2s'; set idle_in_transaction_session_timeout = '5s'; \
+    set jit = off; set tcp_user_timeout = '5s'";
+/// A projector's session: a batch may take long on a busy server, and the next one has to wait for it anyway.
+const PROJECTOR_SESSION: &str = "set statement_timeout = '15s'; set lock_timeout = '5s'; set idle_in_transaction_session_timeout = '5s'; \
+    set jit = off; set tcp_user_timeout = '5s'";
+
+/// Who uses the connections of a store: one kind of work never waits for the other's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PoolRole {
+    /// Queries of an edge.
+    Queries,
+    /// Projectors.
+    Projectors,
+}
 
 /// The tables in the cluster's database.
 #[derive(Clone, Debug)]
@@ -27,25 +53,55 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Connects, and migrates when `migrate`. The log must have been migrated before: the marker table is read.
+    /// Brings the tables up to date. The log must have been migrated before: the marker table is read.
     ///
     /// # Errors
     /// When the database cannot be reached or migrated.
-    pub async fn open(url: &str, migrate: bool) -> Result<Self, QueryError> {
+    pub async fn migrate(url: &str) -> Result<(), QueryError> {
+        let options = PgConnectOptions::from_str(url)
+            .map_err(unavailable)?
+            .application_name("hubbub/migrate");
+        // On a connection without time limits: another node, or another room, may be migrating at this moment.
+        let mut connection = options.connect().await.map_err(unavailable)?;
+        let mut migrator = sqlx::migrate!("migrations/postgres");
+        migrator.dangerous_set_table_name("_migrations_projections");
+        migrator
+            .run(&mut connection)
+            .await
+            .map_err(|error| QueryError::Unavailable(Box::new(error)))?;
+        connection.close().await.map_err(unavailable)
+    }
+
+    /// A pool of its own for `role`, of at most `connections` (at least one). Connects.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn connect(url: &str, role: PoolRole, connections: u16) -> Result<Self, QueryError> {
+        let (name, session) = match role {
+            PoolRole::Queries => ("hubbub/queries", QUERY_SESSION),
+            PoolRole::Projectors => ("hubbub/projectors", PROJECTOR_SESSION),
+        };
+        let options = PgConnectOptions::from_str(url)
+            .map_err(unavailable)?
+            .application_name(name)
+            .disable_statement_logging();
         let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .connect(url)
+            .max_connections(u32::from(connections.max(1)))
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            // Not in the startup packet, which a session pooler in between refuses.
+            .after_connect(move |connection, _| {
+                Box::pin(async move { connection.execute(session).await.map(|_| ()) })
+            })
+            .connect_with(options)
             .await
             .map_err(unavailable)?;
-        if migrate {
-            let mut migrator = sqlx::migrate!("migrations/postgres");
-            migrator.dangerous_set_table_name("_migrations_projections");
-            migrator
-                .run(&pool)
-                .await
-                .map_err(|error| QueryError::Unavailable(Box::new(error)))?;
-        }
         Ok(Self { pool })
+    }
+
+    /// Connections in use now.
+    pub fn busy(&self) -> usize {
+        let open = usize::try_from(self.pool.size()).unwrap_or(usize::MAX);
+        open.saturating_sub(self.pool.num_idle())
     }
 }
 
@@ -115,6 +171,7 @@ impl Store for PostgresStore {
             tx.rollback().await.map_err(unavailable)?;
             return Ok(Applied::Lost);
         }
+        fault::point("project.checkpoint");
         upsert_conversations(&mut tx, &changes.conversations).await?;
         upsert_members(&mut tx, &changes.members).await?;
         insert_messages(&mut tx, &changes.messages).await?;
@@ -122,6 +179,7 @@ impl Store for PostgresStore {
         for dead in &changes.dead {
             insert_dead_letter(&mut tx, projection, dead).await?;
         }
+        fault::point("project.commit");
         tx.commit().await.map_err(unavailable)?;
         Ok(Applied::Done)
     }

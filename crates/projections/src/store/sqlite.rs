@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hubbub_domain::ids::{ConversationId, UserId};
 use hubbub_domain::position::{MessageNo, Offset, PartitionId, Seq};
+use hubbub_telemetry::fault;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -135,6 +136,7 @@ impl Store for SqliteStore {
                 return Ok(Applied::Lost);
             }
         }
+        fault::point("project.checkpoint");
         for row in &changes.conversations {
             upsert_conversation(&mut tx, row).await?;
         }
@@ -170,6 +172,7 @@ impl Store for SqliteStore {
             .await
             .map_err(unavailable)?;
         }
+        fault::point("project.commit");
         tx.commit().await.map_err(unavailable)?;
         Ok(Applied::Done)
     }

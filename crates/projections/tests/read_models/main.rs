@@ -6,6 +6,8 @@
 )]
 
 mod behaviour;
+mod between;
+mod faults;
 mod world;
 
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use std::sync::Arc;
 use hubbub_event_log::LogReader;
 use hubbub_event_log::postgres::{PgLog, PgOptions};
 use hubbub_event_log::sqlite::SqliteLog;
-use hubbub_projections::Projections;
+use hubbub_projections::{PostgresOptions, Projections};
 use hubbub_testkit::pg::PgScratch;
 
 use crate::world::World;
@@ -33,32 +35,34 @@ async fn on_postgres() -> Option<(World, PgScratch)> {
     let scratch = PgScratch::create()?;
     let log = Arc::new(PgLog::open(PgOptions::new(scratch.url())).await.unwrap());
     let reader: Arc<dyn LogReader> = log.clone();
-    let projections = Projections::open_postgres(scratch.url(), true, reader)
+    let options = PostgresOptions::new(scratch.url());
+    let projections = Projections::open_postgres(options, Arc::clone(&reader), reader)
         .await
         .unwrap();
     Some((World::new(log, projections).await, scratch))
 }
 
 macro_rules! behaviours {
-    ($($name:ident),* $(,)?) => {
+    ($($module:ident: $($name:ident),* ;)*) => {
         mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
                 let (world, _keep) = super::on_sqlite().await;
-                super::behaviour::$name(world).await;
-            })*
+                super::$module::$name(world).await;
+            })*)*
         }
         mod postgres {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
                 let Some((world, _keep)) = super::on_postgres().await else { return };
-                super::behaviour::$name(world).await;
-            })*
+                super::$module::$name(world).await;
+            })*)*
         }
     };
 }
 
 behaviours![
+    behaviour:
     every_answer_equals_a_recount_of_the_log,
     history_pages_are_exact_on_every_side,
     a_new_member_sees_from_joining_on_when_the_room_says_so,
@@ -67,5 +71,12 @@ behaviours![
     two_projectors_at_once_are_harmless,
     an_unreadable_event_parks_its_conversation_only,
     a_text_with_a_nul_is_projected_all_the_same,
-    an_inbox_far_behind_still_counts_right,
+    an_inbox_far_behind_still_counts_right;
+    faults:
+    writers_see_their_writes_although_no_projector_runs,
+    a_removal_counts_although_no_projector_runs,
+    a_hole_stops_its_own_partition_only,
+    a_poison_event_hides_nobody_elses_conversation,
+    a_commit_between_two_reads_changes_no_answer,
+    a_batch_that_comes_again_changes_nothing;
 ];

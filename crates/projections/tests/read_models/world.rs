@@ -218,6 +218,15 @@ impl World {
         Some(recorded)
     }
 
+    /// Leaves an offset out of the partition of a conversation, as no writer ever may.
+    pub(crate) fn skip_an_offset(&mut self, conversation: ConversationId) {
+        let head = self
+            .heads
+            .get_mut(&PARTITIONS.partition_of(conversation))
+            .unwrap();
+        *head = head.next();
+    }
+
     /// The stored form at the next place of its partition.
     pub(crate) fn row(&self, recorded: &Recorded) -> EventRow {
         let partition = PARTITIONS.partition_of(recorded.conversation);

@@ -1,0 +1,276 @@
+//! What the read models show while something is wrong: a projector that stands still, a hole, a poison event, a commit between two reads of
+//! one query, a batch that is delivered again.
+
+use std::sync::Arc;
+
+use hubbub_domain::conversation::{Intent, Kind, Recorded, Role};
+use hubbub_domain::ids::ConversationId;
+use hubbub_domain::position::MessageNo;
+use hubbub_projections::store::Applied;
+use hubbub_projections::{Anchor, Projection, ReadModels, Reader};
+
+use crate::between::Between;
+use crate::world::{PARTITIONS, World, new_conversation, user};
+
+/// F23: no projector has run for more events than a conversation's tail may have. Who writes sees it at once, in every list, and never
+/// less afterwards.
+pub(crate) async fn writers_see_their_writes_although_no_projector_runs(mut world: World) {
+    let old = world
+        .create(user(0), new_conversation(Kind::Group, &[user(1)]))
+        .await;
+    world.say(old, user(0), "before").await.unwrap();
+    world.catch_up().await;
+    let busy = world
+        .create(user(3), new_conversation(Kind::Group, &[user(4)]))
+        .await;
+    world
+        .say_many(busy, user(3), hubbub_projections::TAIL_EVENTS_MAX + 500)
+        .await;
+
+    let reader = world.reader();
+    let fresh = world
+        .create(user(0), new_conversation(Kind::Group, &[user(1)]))
+        .await;
+    world.say(fresh, user(0), "mine").await.unwrap();
+    world.say(old, user(1), "answer").await.unwrap();
+    let room = world
+        .create(user(0), new_conversation(Kind::Room, &[]))
+        .await;
+    world.submit(room, user(1), Intent::Join).await.unwrap();
+
+    let seen = async |person| {
+        let page = reader.inbox(user(person), None, 50).await.unwrap();
+        page.items
+            .iter()
+            .map(|item| (item.id, item.head_no.get(), item.unread))
+            .collect::<Vec<_>>()
+    };
+    let (of_0, of_1) = (seen(0).await, seen(1).await);
+    assert_eq!(of_0, [(room, 0, 0), (old, 2, 1), (fresh, 1, 0)]);
+    assert_eq!(of_1, [(room, 0, 0), (old, 2, 0), (fresh, 1, 1)]);
+    assert_eq!(bodies(&reader, fresh, 0).await, ["mine"]);
+    assert_eq!(bodies(&reader, old, 1).await, ["before", "answer"]);
+    let rooms = reader.rooms(user(0), "", None, 10).await.unwrap();
+    assert!(rooms.items.iter().any(|item| item.id == room));
+    let (events, bytes) = reader.kept();
+    assert!(events > hubbub_projections::TAIL_EVENTS_MAX && bytes > events);
+
+    // One projection comes back before the other; nothing that was seen is gone meanwhile.
+    for projection in [Projection::Inbox, Projection::History] {
+        world.projector(projection).catch_up().await.unwrap();
+        assert_eq!((seen(0).await, seen(1).await), (of_0.clone(), of_1.clone()));
+    }
+    assert_eq!(reader.kept(), (0, 0), "what is projected is let go");
+}
+
+/// A removal counts at once, however far the projectors are behind.
+pub(crate) async fn a_removal_counts_although_no_projector_runs(mut world: World) {
+    let group = world
+        .create(user(0), new_conversation(Kind::Group, &[user(1)]))
+        .await;
+    world.catch_up().await;
+    let reader = world.reader();
+    assert_eq!(reader.inbox(user(1), None, 9).await.unwrap().items.len(), 1);
+    let removal = Intent::RemoveMember { user: user(1) };
+    world.submit(group, user(0), removal).await.unwrap();
+    assert!(
+        reader
+            .inbox(user(1), None, 9)
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
+    assert_eq!(reader.access(group, user(1)).await.unwrap(), None);
+}
+
+/// A partition with a hole stands still and is left out; every other one is projected and read.
+pub(crate) async fn a_hole_stops_its_own_partition_only(mut world: World) {
+    let holed = world
+        .create(user(0), new_conversation(Kind::Group, &[user(1)]))
+        .await;
+    let fine = elsewhere(&mut world, holed).await;
+    world.catch_up().await;
+    world.skip_an_offset(holed);
+    world.say(holed, user(0), "behind the hole").await.unwrap();
+    world.say(fine, user(0), "beside it").await.unwrap();
+    let reader = world.reader();
+    for projected in [false, true] {
+        if projected {
+            world.catch_up().await;
+        }
+        let inbox = reader.inbox(user(1), None, 50).await.unwrap();
+        let unread = |id: ConversationId| {
+            let item = inbox.items.iter().find(|item| item.id == id);
+            item.map(|item| item.unread)
+        };
+        assert_eq!(unread(fine), Some(1), "projected: {projected}");
+        assert!(unread(holed).is_some(), "projected: {projected}");
+        assert_eq!(bodies(&reader, fine, 1).await, ["beside it"]);
+    }
+    assert_eq!(reader.lag(PARTITIONS.partition_of(fine)).await.unwrap(), 0);
+    assert!(reader.lag(PARTITIONS.partition_of(holed)).await.unwrap() > 0);
+}
+
+/// A poison event in one conversation: every list of its members goes on, with the projectors before it, between them and past it, and
+/// also when the lists have to ask conversation by conversation.
+pub(crate) async fn a_poison_event_hides_nobody_elses_conversation(mut world: World) {
+    let broken = world
+        .create(user(0), new_conversation(Kind::Group, &[user(1)]))
+        .await;
+    world.say(broken, user(0), "readable").await.unwrap();
+    let fine = world
+        .create(user(0), new_conversation(Kind::Group, &[user(1)]))
+        .await;
+    let command_id = world.next_command();
+    let mut row = world.row(&Recorded {
+        seq: world.states[&broken].last_seq().next(),
+        command_id,
+        conversation: broken,
+        ..world.events[0].clone()
+    });
+    row.kind = 9_999;
+    world.append(row).await;
+    world.say(fine, user(0), "still here").await.unwrap();
+    let readers = [world.reader(), world.reader().keeping_at_most(0)];
+    for projected in [None, Some(Projection::Inbox), Some(Projection::History)] {
+        if let Some(projection) = projected {
+            world.projector(projection).catch_up().await.unwrap();
+        }
+        for reader in &readers {
+            let inbox = reader.inbox(user(1), None, 50).await.unwrap();
+            // Asked one by one, only what is projected is listed.
+            if projected.is_some() || reader.kept().0 > 0 {
+                let item = inbox.items.iter().find(|item| item.id == fine);
+                assert_eq!(item.map(|item| item.unread), Some(1), "{projected:?}");
+            }
+            assert_eq!(bodies(reader, fine, 1).await, ["still here"]);
+        }
+    }
+    let inbox = readers[0].inbox(user(1), None, 50).await.unwrap();
+    assert_eq!(inbox.items.len(), 2, "the damaged one stays listed");
+}
+
+/// Wherever between two reads of one query the projectors commit, the answer is the same.
+pub(crate) async fn a_commit_between_two_reads_changes_no_answer(mut world: World) {
+    let mut conversations = Vec::new();
+    let mut points = 0;
+    for round in 0_u8.. {
+        // Something old, something new, somebody in, somebody out, and a read marker, all of it unprojected but the first.
+        let group = world
+            .create(user(0), new_conversation(Kind::Group, &[user(1), user(2)]))
+            .await;
+        conversations.push(group);
+        world.say(group, user(0), "one").await.unwrap();
+        world.catch_up().await;
+        world.say(group, user(0), "two").await.unwrap();
+        world.mark(group, user(1), MessageNo::new(1)).await;
+        let removal = Intent::RemoveMember { user: user(2) };
+        world.submit(group, user(0), removal).await.unwrap();
+        let addition = Intent::AddMember {
+            user: user(3),
+            role: Role::Member,
+        };
+        world.submit(group, user(0), addition).await.unwrap();
+        world.say(group, user(1), "three").await.unwrap();
+        world.say(group, user(0), "four").await.unwrap();
+
+        let projections = world.projections.clone();
+        let everything = Box::new(move |projection| {
+            projections.projector(projection, Arc::new(|| PARTITIONS.all().collect()))
+        });
+        let between = Arc::new(Between::new(
+            world.projections.store(),
+            everything,
+            usize::from(round),
+        ));
+        let reader = Reader::new(between.clone(), world.projections.log());
+        let at = format!("a commit before read {round}");
+        // One query each round, so that the commit falls into each of its gaps in turn.
+        let begun = between.reads();
+        let inbox = reader.inbox(user(1), None, 200).await.unwrap();
+        let inbox_reads = between.reads() - begun;
+        let item = inbox.items.iter().find(|item| item.id == group);
+        assert!(item.is_some(), "{at}: not listed");
+        let item = item.unwrap();
+        assert_eq!((item.head_no.get(), item.unread), (4, 1), "{at}");
+        let last = item.last_message.as_ref().unwrap();
+        assert_eq!(last.body.as_deref(), Some("four"), "{at}");
+        assert_eq!(item.member_count, 3, "{at}");
+        let out = reader.inbox(user(2), None, 200).await.unwrap();
+        assert!(out.items.iter().all(|item| item.id != group), "{at}");
+        let new = reader.summary(group, user(3)).await.unwrap().unwrap();
+        assert_eq!((new.joined_no.get(), new.unread), (2, 2), "{at}");
+        assert_eq!(
+            bodies(&reader, group, 0).await,
+            ["one", "two", "three", "four"],
+            "{at}"
+        );
+        let members = reader.members(group, user(0), None, 9).await.unwrap();
+        let members: Vec<_> = members.unwrap().items.iter().map(|m| m.user).collect();
+        assert_eq!(members, [user(0), user(1), user(3)], "{at}");
+        points = points.max(inbox_reads);
+        if usize::from(round) > between.reads() {
+            break;
+        }
+    }
+    assert!(points >= 5, "the inbox has several reads: {points}");
+}
+
+/// What a projector wrote, written again, in order or all of it after the newest: nothing changes (I10).
+pub(crate) async fn a_batch_that_comes_again_changes_nothing(mut world: World) {
+    let store = world.projections.store();
+    let group = world
+        .create(user(0), new_conversation(Kind::Group, &[user(1)]))
+        .await;
+    let recording = Arc::new(crate::between::Remembering::new(store.clone()));
+    let steps = ["one", "two", "three"];
+    for (number, text) in (1_u64..).zip(steps) {
+        world.say(group, user(0), text).await.unwrap();
+        world.mark(group, user(1), MessageNo::new(number - 1)).await;
+        for projection in [Projection::Inbox, Projection::History] {
+            let all = Arc::new(|| PARTITIONS.all().collect());
+            let log = world.projections.log();
+            hubbub_projections::Projector::new(projection, log, recording.clone(), all)
+                .catch_up()
+                .await
+                .unwrap();
+        }
+    }
+    let reader = world.reader();
+    let before = reader.summary(group, user(1)).await.unwrap().unwrap();
+    assert_eq!(before.unread, 1);
+    let batches = recording.batches();
+    assert!(batches.len() >= 6, "{}", batches.len());
+    for (projection, changes) in batches.iter().chain(batches.iter().rev()) {
+        let applied = store.apply(*projection, &[], changes).await.unwrap();
+        assert_eq!(applied, Applied::Done);
+        let again = reader.summary(group, user(1)).await.unwrap().unwrap();
+        assert_eq!(again, before);
+        assert_eq!(bodies(&reader, group, 1).await, steps);
+    }
+}
+
+async fn bodies(reader: &Reader, conversation: ConversationId, person: u8) -> Vec<String> {
+    let page = reader
+        .history(conversation, user(person), Anchor::Newest, 200)
+        .await
+        .unwrap()
+        .unwrap();
+    page.items
+        .iter()
+        .map(|item| item.body.clone().unwrap())
+        .collect()
+}
+
+/// A group in another partition than this conversation's.
+async fn elsewhere(world: &mut World, than: ConversationId) -> ConversationId {
+    loop {
+        let group = world
+            .create(user(0), new_conversation(Kind::Group, &[user(1)]))
+            .await;
+        if PARTITIONS.partition_of(group) != PARTITIONS.partition_of(than) {
+            return group;
+        }
+    }
+}
