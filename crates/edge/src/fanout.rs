@@ -12,14 +12,20 @@
 //! Start reading at [`start`], then `fanout/hub.rs`.
 
 pub(crate) mod accounts;
+pub(crate) mod crowd;
 pub(crate) mod ephemera;
 pub(crate) mod give;
 pub(crate) mod hub;
 pub(crate) mod jobs;
+pub(crate) mod mend;
+pub(crate) mod modes;
 pub(crate) mod rooms;
+pub(crate) mod seats;
+pub(crate) mod sight;
+pub(crate) mod streams;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use hubbub_accounts::{AccountsError, Identity};
@@ -34,6 +40,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::fanout::modes::RoomModes;
+use crate::options::Neighbours;
 use crate::people::People;
 use crate::session::queue::Ticket;
 use crate::sessions::Seat;
@@ -56,6 +64,17 @@ pub(crate) struct FanOutDeps {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) partitions: PartitionCount,
     pub(crate) sockets_per_user: usize,
+    pub(crate) modes: RoomModes,
+    pub(crate) neighbours: Arc<dyn Neighbours>,
+}
+
+/// What the fan-out lets sockets see without asking it.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// How many account changes were heard of.
+    pub(crate) account_changes: AtomicU64,
+    /// Sockets had better go elsewhere.
+    pub(crate) turned_away: AtomicBool,
 }
 
 /// What sockets ask of the fan-out.
@@ -76,6 +95,23 @@ pub(crate) enum Command {
     },
     /// An account changed at this node: no need to wait for the bus.
     AccountChanged { user: UserId },
+    /// Its screen shows a conversation, or no longer.
+    Open {
+        user: UserId,
+        seat: crate::sessions::SocketId,
+        conversation: ConversationId,
+        on: bool,
+        /// The members may be read for it.
+        read: bool,
+    },
+    /// A catch-up found out where a conversation stands.
+    Found {
+        conversation: ConversationId,
+        epoch: Epoch,
+        seq: Seq,
+        /// As given with the seat.
+        forgotten: u64,
+    },
 }
 
 /// A socket that wants its seat.
@@ -93,7 +129,11 @@ pub(crate) struct SeatRequest {
 #[derive(Debug)]
 pub(crate) enum Seating {
     /// Seated. These cursors have to be looked at; live events of their conversations wait behind the tickets.
-    Seated(Vec<CatchUp>),
+    Seated {
+        catch_ups: Vec<CatchUp>,
+        /// For [`Command::Found`].
+        forgotten: u64,
+    },
     /// The user has as many sockets as allowed.
     TooMany,
 }
@@ -130,7 +170,8 @@ pub(crate) enum StartError {
 #[derive(Clone)]
 pub(crate) struct FanOut {
     commands: mpsc::Sender<Command>,
-    account_changes: Arc<AtomicU64>,
+    seen: Arc<Seen>,
+    metrics: Arc<Metrics>,
 }
 
 impl FanOut {
@@ -139,16 +180,22 @@ impl FanOut {
         self.commands.send(command).await.map_err(|_unsent| Ended)
     }
 
-    /// Hands over something that may be forgotten under load.
+    /// Hands over something that may be forgotten under load, and is when half of the queue waits.
     pub(crate) fn send_lossy(&self, command: Command) {
-        if self.commands.try_send(command).is_err() {
-            tracing::debug!("the fan-out is busy: a typing state is forgotten");
+        if self.commands.capacity() < COMMANDS_QUEUE / 2 || self.commands.try_send(command).is_err()
+        {
+            self.metrics.edge.shed.inc();
         }
+    }
+
+    /// Whether this node hears nothing and others do: sockets are better off there.
+    pub(crate) fn is_turned_away(&self) -> bool {
+        self.seen.turned_away.load(Ordering::SeqCst)
     }
 
     /// How many account changes this node has heard of: a session that was authenticated before another one may have ended since.
     pub(crate) fn account_changes(&self) -> u64 {
-        self.account_changes.load(Ordering::SeqCst)
+        self.seen.account_changes.load(Ordering::SeqCst)
     }
 }
 
@@ -189,8 +236,9 @@ pub(crate) async fn start(
     let rev = deps.identity.highest_rev().await?;
     let heads = deps.log.heads(&[]).await?;
     let (commands, requests) = mpsc::channel(COMMANDS_QUEUE);
-    let account_changes = Arc::new(AtomicU64::new(0));
-    let hub = hub::Hub::new(Arc::new(deps), &heads, rev, Arc::clone(&account_changes));
+    let seen = Arc::new(Seen::default());
+    let metrics = Arc::clone(&deps.metrics);
+    let hub = hub::Hub::new(Arc::new(deps), &heads, rev, Arc::clone(&seen));
     let task = spawn_named(
         "edge fan-out",
         OnError::Cancel(stop.clone()),
@@ -199,7 +247,8 @@ pub(crate) async fn start(
     Ok((
         FanOut {
             commands,
-            account_changes,
+            seen,
+            metrics,
         },
         task,
     ))

@@ -1,18 +1,23 @@
-//! One partition's events in order, whatever the bus does to them: dense offsets, duplicates dropped, gaps healed from the log.
+//! One partition's events in order, whatever the bus does to them: dense offsets, duplicates dropped, gaps healed.
 //!
-//! A sans-I/O core: inputs are batches, heads, rows read and the time; outputs are [`Effect`]s. The shell is [`crate::fanout`].
+//! A sans-I/O core: inputs are batches, heads, pieces read and the time; outputs are [`Effect`]s. The shell is [`crate::fanout`].
 //!
 //! ```text
 //! next = 5     batch [5 6 7] → deliver 5 6 7          next = 8
 //!              batch [6 7]   → dropped, seen before
-//!              batch [9]     → held; 150 ms for 8 to come; then one read of the log from 8 on
+//!              batch [9]     → held; 150 ms for 8 to come; then one read from 8 on: the owner's ring first, the log if it is not there
 //!              head 9        → the same when the batch itself was lost
+//!              a new epoch   → nothing of it before a read of the log has shown that 7 is still what it was
 //! ```
+//!
+//! The last rule is what notices a failover that lost commits: the new owner goes on from an earlier offset, and its events may reach
+//! this node only beyond what was delivered. Events of an older epoch than the newest heard of are not taken from the bus at all.
 //!
 //! Never: I/O, a clock, more than [`HELD_EVENTS_MAX`] events in hand.
 
 use std::collections::BTreeMap;
 
+use hubbub_domain::ids::Incarnation;
 use hubbub_domain::position::{Epoch, Offset, PartitionId};
 use hubbub_event_log::ReadError;
 use hubbub_wire::bus::{EvBatch, EvEntry, PartitionHead};
@@ -24,6 +29,8 @@ pub const HELD_EVENTS_MAX: usize = 4_096;
 pub const REORDER_WAIT_MS: u64 = 150;
 /// Pause before a range is read again when the last read failed or brought nothing.
 pub const RETRY_WAIT_MS: u64 = 500;
+/// A read that has not come back after this long is taken for lost and asked for anew.
+pub const FETCH_PATIENCE_MS: u64 = 30_000;
 /// Rows of one range read.
 pub const RANGE_ROWS: usize = 512;
 
@@ -32,13 +39,53 @@ pub const RANGE_ROWS: usize = 512;
 pub enum Effect {
     /// Give these events out: the next ones, ascending and dense. Rows that came from the log have no recipients.
     Deliver(Vec<EvEntry>),
-    /// Read rows with offset > `after` and bring them to [`PartitionFeed::on_range`]. One at a time.
+    /// Read events with offset > `after` and bring them to [`PartitionFeed::on_range`]. One at a time.
     Fetch {
         /// After this offset: the one before the last delivered, so that the lineage is checked by the way.
         after: Offset,
+        /// What comes after it is not missing yet; more does no harm.
+        to: Offset,
+        /// Whom to ask.
+        from: Source,
     },
     /// What was delivered is no longer in the log (P9): tell everyone, then [`PartitionFeed::boot`] again.
     LineageLost,
+}
+
+/// Where a range is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The ring of this owner.
+    Ring(Incarnation),
+    /// The log.
+    Log,
+}
+
+/// What a read brought.
+#[derive(Debug)]
+pub enum Fetched {
+    /// From the ring; `None` when it does not hold the beginning or nobody answered in time.
+    Ring(Option<EvBatch>),
+    /// From the log.
+    Log(Result<Vec<EventRow>, ReadError>),
+}
+
+/// What a read made good, and where from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Healed {
+    /// What was missing.
+    pub loss: Loss,
+    /// Whether the owner's ring had it.
+    pub by_ring: bool,
+}
+
+/// What was missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Later events had come before it.
+    Gap,
+    /// Only a head told of it.
+    Last,
 }
 
 /// The feed of one partition.
@@ -47,39 +94,55 @@ pub struct PartitionFeed {
     partition: PartitionId,
     /// The next offset to deliver; `None` until booted.
     next: Option<Offset>,
-    /// The newest epoch heard of.
+    /// The newest epoch heard of, and who has it when a head said so.
     epoch: Epoch,
-    /// The highest offset heard of.
+    owner: Option<Incarnation>,
+    /// Up to this epoch the log is known to continue what was delivered.
+    sound: Epoch,
+    /// The highest offset heard of under `epoch`.
     head: Offset,
-    /// The last event delivered: its place and epoch, to recognise it in the log.
-    last: Option<(Offset, Epoch)>,
-    /// Events beyond a gap.
+    /// What was delivered last, to recognise it in the log.
+    last: Option<Delivered>,
+    /// Events beyond a gap, all said under `epoch`.
     held: BTreeMap<Offset, EvEntry>,
-    /// When to read the log because of a gap.
+    /// When to read because of a gap.
     due_ms: Option<u64>,
     /// The one read in flight.
     fetching: Option<Fetching>,
+    /// The ring did not have what is missing now.
+    ring_lacks: bool,
     healed: Option<Healed>,
     duplicates: u64,
+    /// The epoch of what was delivered last before lineage was lost.
+    lost_after: Epoch,
 }
 
-/// A read of the log in flight.
+/// The last event delivered, or the last before the boot, of which only the newest possible epoch is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Delivered {
+    offset: Offset,
+    epoch: Epoch,
+    exact: bool,
+}
+
+impl Delivered {
+    fn is(self, row: &EventRow) -> bool {
+        row.offset == self.offset
+            && (row.epoch == self.epoch || (!self.exact && row.epoch < self.epoch))
+    }
+}
+
+/// A read in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Fetching {
     after: Offset,
+    from: Source,
     /// The event that the first row must be, if the log still holds what was delivered.
-    first: Option<(Offset, Epoch)>,
-    /// What the read is for.
-    heals: Healed,
-}
-
-/// What a read of the log made good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Healed {
-    /// Later events had come before it.
-    Gap,
-    /// Only a head told of it.
-    Last,
+    first: Option<Delivered>,
+    /// The newest epoch when it was asked: what it shows is sound up to there.
+    epoch: Epoch,
+    loss: Loss,
+    since_ms: u64,
 }
 
 impl PartitionFeed {
@@ -89,14 +152,23 @@ impl PartitionFeed {
             partition,
             next: None,
             epoch: Epoch::ZERO,
+            owner: None,
+            sound: Epoch::ZERO,
             head: Offset::ZERO,
             last: None,
             held: BTreeMap::new(),
             due_ms: None,
             fetching: None,
+            ring_lacks: false,
             healed: None,
             duplicates: 0,
+            lost_after: Epoch::ZERO,
         }
+    }
+
+    /// After [`Effect::LineageLost`]: no event of this epoch or earlier was lost that lies before the first epoch behind it.
+    pub fn lost_after(&self) -> Epoch {
+        self.lost_after
     }
 
     /// What the last read made good, if anything.
@@ -114,14 +186,23 @@ impl PartitionFeed {
         self.held.len()
     }
 
-    /// Everything up to `head` counts as delivered; begins to deliver after it.
+    /// Everything up to `head` counts as delivered; begins to deliver after it. `head` is from the log, read after listening began.
     pub fn boot(&mut self, head: PartitionHead, now_ms: u64) -> Vec<Effect> {
+        if head.epoch > self.epoch {
+            self.enter(head.epoch, head.head);
+        } else if head.epoch == self.epoch {
+            self.head = self.head.max(head.head);
+        }
         self.next = Some(head.head.next());
-        self.epoch = self.epoch.max(head.epoch);
-        self.head = self.head.max(head.head);
-        self.last = None;
+        self.sound = head.epoch;
+        self.last = (head.head > Offset::ZERO).then_some(Delivered {
+            offset: head.head,
+            epoch: head.epoch,
+            exact: false,
+        });
         self.fetching = None;
-        self.advance(now_ms, false)
+        self.ring_lacks = false;
+        self.advance(Vec::new(), now_ms)
     }
 
     /// Whether it delivers.
@@ -129,82 +210,102 @@ impl PartitionFeed {
         self.next.is_some()
     }
 
+    /// Whether everything heard of has been delivered.
+    pub fn is_at_head(&self) -> bool {
+        self.is_booted() && !self.is_behind()
+    }
+
+    /// The last offset that counts as delivered.
+    pub fn delivered(&self) -> Option<Offset> {
+        self.next.map(Offset::prev)
+    }
+
     /// A batch from the bus.
     pub fn on_batch(&mut self, batch: EvBatch, now_ms: u64) -> Vec<Effect> {
-        let mut expected = batch.base_offset;
-        for entry in &batch.events {
-            if entry.row.offset != expected || entry.row.partition != self.partition {
-                // Nobody sends this; what it would have said is read from the log.
-                return Vec::new();
-            }
-            expected = expected.next();
+        if !is_dense(&batch, self.partition) || batch.epoch < self.epoch {
+            // Nobody sends the first; of the second nobody knows whether it survived. What they would have said is read from the log.
+            return Vec::new();
         }
-        if self.is_newer_and_below(batch.epoch, batch.base_offset.prev()) {
-            self.epoch = batch.epoch;
-            return self.lose_lineage();
+        let Some(top) = batch.events.last().map(|entry| entry.row.offset) else {
+            return Vec::new();
+        };
+        if batch.epoch > self.epoch {
+            self.enter(batch.epoch, top);
         }
-        self.epoch = self.epoch.max(batch.epoch);
-        self.head = self.head.max(expected.prev());
+        self.head = self.head.max(top);
         for entry in batch.events {
             self.hold(entry);
         }
-        self.advance(now_ms, false)
+        self.advance(Vec::new(), now_ms)
     }
 
-    /// Where the partition stands, from a broadcast or from the log.
-    pub fn on_head(&mut self, head: PartitionHead, now_ms: u64) -> Vec<Effect> {
-        if self.is_newer_and_below(head.epoch, head.head) {
-            self.epoch = head.epoch;
-            return self.lose_lineage();
-        }
-        self.epoch = self.epoch.max(head.epoch);
-        self.head = self.head.max(head.head);
-        self.advance(now_ms, false)
-    }
-
-    /// What [`Effect::Fetch`] with this `after` brought.
-    pub fn on_range(
+    /// Where the partition stands, from its owner's broadcast or from the log (then without an owner).
+    pub fn on_head(
         &mut self,
-        after: Offset,
-        rows: Result<Vec<EventRow>, ReadError>,
+        head: PartitionHead,
+        owner: Option<Incarnation>,
         now_ms: u64,
     ) -> Vec<Effect> {
-        let Some(fetching) = self.fetching.take_if(|fetching| fetching.after == after) else {
+        if head.epoch < self.epoch {
             return Vec::new();
-        };
-        let Ok(rows) = rows else {
-            self.due_ms = Some(now_ms.saturating_add(RETRY_WAIT_MS));
-            return Vec::new();
-        };
-        if let Some((offset, epoch)) = fetching.first {
-            let same = rows
-                .first()
-                .is_some_and(|row| row.offset == offset && row.epoch == epoch);
-            if !same {
+        }
+        if head.epoch > self.epoch {
+            self.enter(head.epoch, head.head);
+            if self.delivered().is_some_and(|last| head.head < last) {
                 return self.lose_lineage();
             }
         }
+        self.owner = owner.or(self.owner);
+        self.head = self.head.max(head.head);
+        self.advance(Vec::new(), now_ms)
+    }
+
+    /// What [`Effect::Fetch`] with this `after` brought. An answer to another question is passed over.
+    pub fn on_range(&mut self, after: Offset, fetched: Fetched, now_ms: u64) -> Vec<Effect> {
+        let asked = |fetching: &mut Fetching| {
+            fetching.after == after
+                && matches!(fetching.from, Source::Ring(_)) == matches!(fetched, Fetched::Ring(_))
+        };
+        let Some(fetching) = self.fetching.take_if(asked) else {
+            return Vec::new();
+        };
+        let entries = match fetched {
+            Fetched::Ring(piece) => {
+                let Some(entries) = self.continued_by(fetching, piece) else {
+                    self.ring_lacks = true;
+                    self.due_ms = Some(now_ms);
+                    return self.on_time(now_ms);
+                };
+                entries
+            }
+            Fetched::Log(Ok(rows)) => {
+                if fetching
+                    .first
+                    .is_some_and(|first| !rows.first().is_some_and(|row| first.is(row)))
+                {
+                    return self.lose_lineage();
+                }
+                self.sound = self.sound.max(fetching.epoch);
+                rows.into_iter()
+                    .map(|row| EvEntry {
+                        row,
+                        recipients: None,
+                    })
+                    .collect()
+            }
+            Fetched::Log(Err(_)) => {
+                self.due_ms = Some(now_ms.saturating_add(RETRY_WAIT_MS));
+                return Vec::new();
+            }
+        };
         let before = self.next;
-        let duplicates = self.duplicates;
-        for row in rows {
-            self.head = self.head.max(row.offset);
-            self.hold(EvEntry {
-                row,
-                recipients: None,
-            });
-        }
-        // The overlap with what was delivered is no repetition by the bus.
-        self.duplicates = duplicates;
-        let mut effects = self.advance(now_ms, true);
-        self.healed = (self.next != before).then_some(fetching.heals);
-        if self.has_gap() {
+        let ready = self.take(entries, fetching);
+        let mut effects = self.advance(ready, now_ms);
+        if self.is_behind() && self.fetching.is_none() {
             // A long gap is read piece by piece without a pause; a read that brought nothing is tried again later.
-            let pause = if self.next == before {
-                RETRY_WAIT_MS
-            } else {
-                0
-            };
-            self.due_ms = Some(now_ms.saturating_add(pause));
+            let progress = self.next != before || fetching.epoch != self.epoch;
+            self.ring_lacks &= !progress;
+            self.due_ms = Some(now_ms.saturating_add(if progress { 0 } else { RETRY_WAIT_MS }));
             effects.extend(self.on_time(now_ms));
         }
         effects
@@ -212,46 +313,74 @@ impl PartitionFeed {
 
     /// The time has come, or may have.
     pub fn on_time(&mut self, now_ms: u64) -> Vec<Effect> {
-        let due = self.due_ms.is_some_and(|due| due <= now_ms);
-        if !due || self.fetching.is_some() || !self.has_gap() {
-            return Vec::new();
+        let lost =
+            |fetching: &mut Fetching| fetching.since_ms.saturating_add(FETCH_PATIENCE_MS) <= now_ms;
+        if self.fetching.take_if(lost).is_some() {
+            self.due_ms = Some(now_ms);
         }
-        let Some(next) = self.next else {
+        let due = self.due_ms.is_some_and(|due| due <= now_ms);
+        let (true, None, true, Some(next)) = (due, self.fetching, self.is_behind(), self.next)
+        else {
             return Vec::new();
         };
-        let after = match self.last {
-            Some((last, _)) => last.prev(),
-            None => next.prev(),
+        let (after, loss) = (
+            self.last.map_or(next.prev(), |last| last.offset.prev()),
+            if self.held.is_empty() {
+                Loss::Last
+            } else {
+                Loss::Gap
+            },
+        );
+        let to = match self.held.first_key_value() {
+            Some((first, _)) if *first > next => first.prev(),
+            _ => self.head,
         };
-        let heals = if self.held.is_empty() {
-            Healed::Last
-        } else {
-            Healed::Gap
+        // A ring speaks for one epoch; what an earlier one left behind only the log can tell.
+        let from = match self.owner {
+            Some(owner)
+                if self.sound == self.epoch
+                    && !self.ring_lacks
+                    && self.last.is_none_or(|last| last.exact) =>
+            {
+                Source::Ring(owner)
+            }
+            _ => Source::Log,
         };
         self.fetching = Some(Fetching {
             after,
+            from,
             first: self.last,
-            heals,
+            epoch: self.epoch,
+            loss,
+            since_ms: now_ms,
         });
-        vec![Effect::Fetch { after }]
+        vec![Effect::Fetch { after, to, from }]
     }
 
     /// When [`PartitionFeed::on_time`] wants to be called.
     pub fn deadline_ms(&self) -> Option<u64> {
-        if self.fetching.is_some() {
-            None
-        } else {
-            self.due_ms
+        match self.fetching {
+            Some(fetching) => Some(fetching.since_ms.saturating_add(FETCH_PATIENCE_MS)),
+            None => self.due_ms,
         }
     }
 
-    /// A newer owner begins below what was delivered: it does not know those events.
-    fn is_newer_and_below(&self, epoch: Epoch, head: Offset) -> bool {
-        let Some(next) = self.next else { return false };
-        epoch > self.epoch && head < next.prev()
+    /// A newer owner is heard of: what was said under earlier ones is not believed any more unless the log says it, too.
+    fn enter(&mut self, epoch: Epoch, head: Offset) {
+        self.epoch = epoch;
+        self.owner = None;
+        self.head = head;
+        self.held.clear();
+        self.due_ms = None;
+        self.ring_lacks = false;
+        if self.last.is_none() {
+            // Nothing was delivered that could have been lost.
+            self.sound = epoch;
+        }
     }
 
     fn lose_lineage(&mut self) -> Vec<Effect> {
+        self.lost_after = self.last.map_or(Epoch::ZERO, |last| last.epoch);
         self.next = None;
         self.last = None;
         self.head = Offset::ZERO;
@@ -261,71 +390,136 @@ impl PartitionFeed {
         vec![Effect::LineageLost]
     }
 
+    /// The entries of a ring's answer, when it is one to this question and continues what was delivered.
+    fn continued_by(&self, fetching: Fetching, piece: Option<EvBatch>) -> Option<Vec<EvEntry>> {
+        let piece = piece?;
+        let first = &piece.events.first()?.row;
+        let continues = piece.epoch == self.epoch
+            && fetching.epoch == self.epoch
+            && is_dense(&piece, self.partition)
+            && first.offset == fetching.after.next()
+            && fetching.first.is_none_or(|last| last.is(first));
+        continues.then_some(piece.events)
+    }
+
+    /// What of a range comes next, ascending. An event that was heard meanwhile is taken as it was heard: it names its recipients.
+    fn take(&mut self, entries: Vec<EvEntry>, fetching: Fetching) -> Vec<EvEntry> {
+        let Some(mut next) = self.next else {
+            return Vec::new();
+        };
+        let mut ready = Vec::new();
+        for entry in entries {
+            if entry.row.offset != next {
+                continue;
+            }
+            let heard = self
+                .held
+                .remove(&next)
+                .filter(|heard| heard.row.epoch == entry.row.epoch);
+            if heard.is_none() {
+                self.healed = Some(Healed {
+                    loss: fetching.loss,
+                    by_ring: matches!(fetching.from, Source::Ring(_)),
+                });
+            }
+            self.last = Some(Delivered {
+                offset: next,
+                epoch: entry.row.epoch,
+                exact: true,
+            });
+            self.sound = self.sound.max(entry.row.epoch);
+            ready.push(heard.unwrap_or(entry));
+            next = next.next();
+        }
+        self.next = Some(next);
+        if self.sound > self.epoch {
+            self.enter(self.sound, next.prev());
+        }
+        self.head = self.head.max(next.prev());
+        ready
+    }
+
     fn hold(&mut self, entry: EvEntry) {
         let offset = entry.row.offset;
         if self.next.is_some_and(|next| offset < next) {
             self.duplicates = self.duplicates.saturating_add(1);
             return;
         }
-        match self.held.get(&offset) {
-            // The same event again: one that names its recipients saves work. A newer epoch's event replaces an older one's.
-            Some(held) if held.row.epoch > entry.row.epoch => {}
-            Some(held)
-                if held.row.epoch == entry.row.epoch
-                    && (held.recipients.is_some() || entry.recipients.is_none()) => {}
-            Some(_) => {
-                self.held.insert(offset, entry);
+        if let Some(held) = self.held.get_mut(&offset) {
+            // The same event again: one that names its recipients saves work.
+            if held.recipients.is_none() {
+                *held = entry;
             }
-            None => {
-                if self.held.len() >= HELD_EVENTS_MAX {
-                    // Keep what comes first.
-                    let last = self.held.last_key_value().map(|(last, _)| *last);
-                    if last.is_none_or(|last| last <= offset) {
-                        return;
-                    }
-                    self.held.pop_last();
-                }
-                self.held.insert(offset, entry);
-            }
+            return;
         }
+        if self.held.len() >= HELD_EVENTS_MAX {
+            // Keep what comes first.
+            let last = self.held.last_key_value().map(|(last, _)| *last);
+            if last.is_none_or(|last| last <= offset) {
+                return;
+            }
+            self.held.pop_last();
+        }
+        self.held.insert(offset, entry);
     }
 
-    /// Delivers what is next in line and starts or ends the wait for a gap.
-    fn advance(&mut self, now_ms: u64, keep_due: bool) -> Vec<Effect> {
+    /// Delivers what is next in line behind `ready` and starts or ends the wait for a gap.
+    fn advance(&mut self, mut ready: Vec<EvEntry>, now_ms: u64) -> Vec<Effect> {
         let Some(mut next) = self.next else {
             return Vec::new();
         };
-        let mut ready = Vec::new();
-        while let Some(entry) = self.held.first_entry() {
-            let offset = *entry.key();
-            if offset > next {
+        while let Some(first) = self.held.first_entry() {
+            let offset = *first.key();
+            if offset > next || (offset == next && self.sound < self.epoch) {
                 break;
             }
-            let entry = entry.remove();
+            let entry = first.remove();
             if offset == next {
-                self.last = Some((offset, entry.row.epoch));
-                self.epoch = self.epoch.max(entry.row.epoch);
+                self.last = Some(Delivered {
+                    offset,
+                    epoch: entry.row.epoch,
+                    exact: true,
+                });
                 ready.push(entry);
                 next = next.next();
             }
         }
         self.next = Some(next);
-        if !self.has_gap() {
+        let moved = !ready.is_empty();
+        let mut effects = Vec::new();
+        if moved {
+            effects.push(Effect::Deliver(ready));
+        }
+        if self.fetching.is_some() {
+            // Its answer decides what comes next.
+        } else if !self.is_behind() {
             self.due_ms = None;
-        } else if !keep_due && (self.due_ms.is_none() || !ready.is_empty()) {
+            self.ring_lacks = false;
+        } else if self.sound < self.epoch {
+            // Not a gap that may close by itself.
+            self.due_ms = Some(self.due_ms.unwrap_or(now_ms));
+            effects.extend(self.on_time(now_ms));
+        } else if self.due_ms.is_none() || moved {
             self.due_ms = Some(now_ms.saturating_add(REORDER_WAIT_MS));
         }
-        if ready.is_empty() {
-            Vec::new()
-        } else {
-            vec![Effect::Deliver(ready)]
-        }
+        effects
     }
 
-    fn has_gap(&self) -> bool {
-        self.next
-            .is_some_and(|next| !self.held.is_empty() || self.head >= next)
+    fn is_behind(&self) -> bool {
+        self.next.is_some_and(|next| {
+            !self.held.is_empty() || self.head >= next || self.sound < self.epoch
+        })
     }
+}
+
+/// Whether it is of this partition and every event is where it says.
+fn is_dense(batch: &EvBatch, partition: PartitionId) -> bool {
+    let mut expected = batch.base_offset;
+    batch.events.iter().all(|entry| {
+        let here = entry.row.offset == expected && entry.row.partition == partition;
+        expected = expected.next();
+        here
+    })
 }
 
 #[cfg(test)]

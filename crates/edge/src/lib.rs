@@ -29,5 +29,5 @@ mod state;
 mod web;
 
 pub use auth::origin::BadPublicUrl;
-pub use options::{EdgeLimits, EdgeOptions};
+pub use options::{EdgeLimits, EdgeOptions, Neighbours, NoNeighbours, RoomModes};
 pub use server::{Edge, EdgeDeps, StartError};

@@ -3,6 +3,7 @@
 //! Never: a question to a store; what is missing is an argument.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 
 use hubbub_accounts as accounts;
 use hubbub_domain::conversation::{Event, Recorded};
@@ -107,6 +108,15 @@ pub fn raw_event(epoch: Epoch, recorded: &Recorded) -> RawEvent {
     }
 }
 
+/// The same without what was written: for sockets that do not show a very large room.
+pub(crate) fn without_body(mut event: RawEvent) -> RawEvent {
+    if let EventData::MessageSent(data) = &mut event.event {
+        data.body = None;
+        data.content = None;
+    }
+    event
+}
+
 /// A person as others see them.
 pub(crate) fn user(user: &accounts::User) -> User {
     User {
@@ -157,10 +167,10 @@ pub fn message(row: &MessageRow, reader: UserId) -> Message {
 }
 
 /// A conversation as `reader` sees it; `people` knows the peer. Who is not a member sees that it is there, not what is said in it.
-pub fn conversation(
+pub fn conversation<S: BuildHasher>(
     summary: &Summary,
     reader: UserId,
-    people: &HashMap<UserId, User>,
+    people: &HashMap<UserId, User, S>,
 ) -> Conversation {
     let peer = summary
         .peer

@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use hubbub_wire::rest::{Budgets, Limits, limits};
+
+pub use crate::fanout::modes::RoomModes;
 
 /// Settings of an edge.
 #[derive(Clone, Debug)]
@@ -34,6 +37,26 @@ pub struct EdgeLimits {
     pub budgets: Budgets,
     /// Seconds between pings; two missed close the socket.
     pub heartbeat_s: u32,
+    /// Sizes at which rooms change their manners.
+    pub rooms: RoomModes,
+}
+
+/// What this node's cluster knows of its other nodes, apart from the bus: asked when nothing is heard over it.
+#[async_trait]
+pub trait Neighbours: Send + Sync + 'static {
+    /// Whether another node is alive and has the bus, as the database sees it; `None` when that cannot be told now.
+    async fn anyone_hears(&self) -> Option<bool>;
+}
+
+/// A node that is alone: nobody else could serve its clients.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoNeighbours;
+
+#[async_trait]
+impl Neighbours for NoNeighbours {
+    async fn anyone_hears(&self) -> Option<bool> {
+        Some(false)
+    }
 }
 
 impl Default for EdgeLimits {
@@ -42,7 +65,9 @@ impl Default for EdgeLimits {
             sockets_per_user: limits::SOCKETS_PER_USER_DEFAULT,
             connections: 60_000,
             budgets: Budgets::default(),
-            heartbeat_s: 30,
+            // Two missed pongs are noticed within three of these, and a minute is allowed (F22).
+            heartbeat_s: 15,
+            rooms: RoomModes::default(),
         }
     }
 }

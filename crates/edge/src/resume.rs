@@ -21,7 +21,7 @@ use hubbub_telemetry::Metrics;
 use hubbub_wire::client::outbound::{Added, Reset};
 use hubbub_wire::client::{CURSOR_CATCH_UP_EVENTS, ServerFrame, close};
 
-use crate::fanout::CatchUp;
+use crate::fanout::{CatchUp, Command, FanOut};
 use crate::objects;
 use crate::people::People;
 use crate::session::outbox::Outbox;
@@ -82,6 +82,21 @@ pub(crate) struct Sources {
     pub(crate) read_models: Arc<dyn ReadModels>,
     pub(crate) people: People,
     pub(crate) metrics: Arc<Metrics>,
+    /// Whoever wants to know where conversations stand, so that the next to ask needs no query.
+    pub(crate) found: Option<(FanOut, u64)>,
+}
+
+impl Sources {
+    fn found(&self, conversation: ConversationId, epoch: Epoch, seq: Seq) {
+        if let Some((fanout, forgotten)) = &self.found {
+            fanout.send_lossy(Command::Found {
+                conversation,
+                epoch,
+                seq,
+                forgotten: *forgotten,
+            });
+        }
+    }
 }
 
 /// Why a catch-up stopped before its end.
@@ -104,6 +119,18 @@ pub(crate) async fn run(sources: &Sources, user: UserId, outbox: &Outbox, catch_
     each.for_each_concurrent(CONCURRENT, |one| persist(sources, user, outbox, one))
         .await;
     outbox.last(objects::frame(&ServerFrame::Live));
+}
+
+/// Brings conversations of a live socket to what the log holds, after it has lost events: [`run`] without `live`.
+pub(crate) async fn again(
+    sources: &Sources,
+    user: UserId,
+    outbox: &Outbox,
+    catch_ups: Vec<CatchUp>,
+) {
+    let each = futures_util::stream::iter(catch_ups);
+    each.for_each_concurrent(CONCURRENT, |one| persist(sources, user, outbox, one))
+        .await;
 }
 
 /// Tries until it works, the socket is gone, or it has failed too often.
@@ -172,6 +199,7 @@ async fn catch_up(
     let head = sources.log.conversation_head(conversation).await?;
     if head.is_some_and(|head| head.epoch == epoch && head.seq == seq) {
         // Nothing missed, and nothing said: no need to know who asks.
+        sources.found(conversation, epoch, seq);
         outbox.release(conversation, ticket, Some(seq));
         return Ok(());
     }

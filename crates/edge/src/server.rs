@@ -35,7 +35,7 @@ use crate::budget::Budgets;
 use crate::fanout::{self, FanOutDeps};
 use crate::http;
 use crate::http::keys::Keys;
-use crate::options::EdgeOptions;
+use crate::options::{EdgeOptions, Neighbours, NoNeighbours};
 use crate::people::People;
 use crate::state::Shared;
 
@@ -122,6 +122,18 @@ impl Edge {
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub async fn start(options: EdgeOptions, deps: EdgeDeps) -> Result<Self, StartError> {
+        Self::start_among(Arc::new(NoNeighbours), options, deps).await
+    }
+
+    /// The same, for a node that has others beside it: when it hears nothing and they do, its clients are sent to them.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub async fn start_among(
+        neighbours: Arc<dyn Neighbours>,
+        options: EdgeOptions,
+        deps: EdgeDeps,
+    ) -> Result<Self, StartError> {
         let (listener, addr) = listen(options.listen).await?;
         let origins = match &options.public_url {
             Some(url) => Origins::of_public_url(url)?,
@@ -144,6 +156,8 @@ impl Edge {
             partitions: deps.partitions,
             sockets_per_user: usize::try_from(options.limits.sockets_per_user)
                 .unwrap_or(usize::MAX),
+            modes: options.limits.rooms,
+            neighbours,
         };
         let (handle, fanout) = fanout::start(fanout_deps, stop.clone()).await?;
         let (connections, sockets) = (TaskTracker::new(), TaskTracker::new());

@@ -82,11 +82,13 @@ struct Session {
     socket: WebSocket,
     outbox: Arc<Outbox>,
     user: UserId,
+    id: SocketId,
     started: Instant,
     chains: Chains<SendJob>,
     pages: usize,
     marks: Marks,
     typing: TypingThrottle,
+    opens: TypingThrottle,
     strikes: Strikes,
     under_way: FuturesUnordered<BoxFuture<'static, Done>>,
     /// Something was read since the last ping.
@@ -119,6 +121,7 @@ pub(crate) async fn run(mut socket: WebSocket, shared: Arc<Shared>, token: Optio
         socket: shared.new_socket_id(),
         session: login.id,
         outbox: Arc::clone(&outbox),
+        open: Vec::new(),
         order: 0,
     };
     let id = seat.socket;
@@ -135,8 +138,11 @@ pub(crate) async fn run(mut socket: WebSocket, shared: Arc<Shared>, token: Optio
         Ok(()) => seated.await.ok(),
         Err(_ended) => None,
     };
-    let catch_ups = match seating {
-        Some(Seating::Seated(catch_ups)) => catch_ups,
+    let (catch_ups, forgotten) = match seating {
+        Some(Seating::Seated {
+            catch_ups,
+            forgotten,
+        }) => (catch_ups, forgotten),
         Some(Seating::TooMany) => {
             shared.metrics.edge.sockets_refused.inc();
             return socket::close(socket, TOO_MANY).await;
@@ -154,8 +160,10 @@ pub(crate) async fn run(mut socket: WebSocket, shared: Arc<Shared>, token: Optio
         return;
     }
     drop(welcome);
-    catch_up(&shared, &outbox, login.user, catch_ups);
-    Session::new(shared, socket, outbox, login.user).run().await;
+    catch_up(&shared, &outbox, login.user, catch_ups, forgotten);
+    Session::new(shared, socket, outbox, login.user, id)
+        .run()
+        .await;
 }
 
 /// Leaves the seat whichever way the socket ends.
@@ -180,7 +188,13 @@ impl Drop for SeatGuard {
     }
 }
 
-fn catch_up(shared: &Arc<Shared>, outbox: &Arc<Outbox>, user: UserId, catch_ups: Vec<CatchUp>) {
+fn catch_up(
+    shared: &Arc<Shared>,
+    outbox: &Arc<Outbox>,
+    user: UserId,
+    catch_ups: Vec<CatchUp>,
+    forgotten: u64,
+) {
     if catch_ups.is_empty() {
         outbox.last(objects::frame(&ServerFrame::Live));
         return;
@@ -190,6 +204,7 @@ fn catch_up(shared: &Arc<Shared>, outbox: &Arc<Outbox>, user: UserId, catch_ups:
         read_models: Arc::clone(&shared.read_models),
         people: shared.people.clone(),
         metrics: Arc::clone(&shared.metrics),
+        found: Some((shared.fanout.clone(), forgotten)),
     };
     let outbox = Arc::clone(outbox);
     // It looks by itself whether anyone still waits: a read that is cut off costs its connection.
@@ -199,17 +214,25 @@ fn catch_up(shared: &Arc<Shared>, outbox: &Arc<Outbox>, user: UserId, catch_ups:
 }
 
 impl Session {
-    fn new(shared: Arc<Shared>, socket: WebSocket, outbox: Arc<Outbox>, user: UserId) -> Self {
+    fn new(
+        shared: Arc<Shared>,
+        socket: WebSocket,
+        outbox: Arc<Outbox>,
+        user: UserId,
+        id: SocketId,
+    ) -> Self {
         Self {
             shared,
             socket,
             outbox,
             user,
+            id,
             started: Instant::now(),
             chains: Chains::default(),
             pages: 0,
             marks: Marks::default(),
             typing: TypingThrottle::default(),
+            opens: TypingThrottle::default(),
             strikes: Strikes::default(),
             under_way: FuturesUnordered::new(),
             alive: true,

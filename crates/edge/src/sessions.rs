@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use hubbub_accounts::SessionId;
-use hubbub_domain::ids::UserId;
+use hubbub_domain::ids::{ConversationId, UserId};
 
 use crate::session::outbox::Outbox;
+
+/// Conversations that one socket may have open; a further one closes the oldest.
+pub(crate) const OPEN_MAX: usize = 16;
 
 /// Names a socket on this node.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -18,6 +21,8 @@ pub(crate) struct Seat {
     pub(crate) socket: SocketId,
     pub(crate) session: SessionId,
     pub(crate) outbox: Arc<Outbox>,
+    /// Conversations on its screen, the latest last; at most [`OPEN_MAX`].
+    pub(crate) open: Vec<ConversationId>,
     /// The how-manieth it was to be seated; given by [`Sessions::seat`].
     pub(crate) order: u64,
 }
@@ -59,6 +64,35 @@ impl Sessions {
     /// The sockets of a user.
     pub(crate) fn of(&self, user: UserId) -> &[Seat] {
         self.by_user.get(&user).map_or(&[], Vec::as_slice)
+    }
+
+    /// Notes what a socket shows; `true` when it is new there.
+    pub(crate) fn show(
+        &mut self,
+        user: UserId,
+        socket: SocketId,
+        conversation: ConversationId,
+        on: bool,
+    ) -> bool {
+        let seats = self.by_user.get_mut(&user).into_iter().flatten();
+        let Some(seat) = seats.into_iter().find(|seat| seat.socket == socket) else {
+            return false;
+        };
+        let shown = seat.open.len();
+        seat.open.retain(|open| *open != conversation);
+        let was_shown = seat.open.len() < shown;
+        if on {
+            if seat.open.len() >= OPEN_MAX {
+                seat.open.remove(0);
+            }
+            seat.open.push(conversation);
+        }
+        on && !was_shown
+    }
+
+    /// Everyone's sockets.
+    pub(crate) fn by_user(&self) -> impl Iterator<Item = (&UserId, &Vec<Seat>)> {
+        self.by_user.iter()
     }
 
     pub(crate) fn has(&self, user: UserId) -> bool {

@@ -1,11 +1,13 @@
 //! The cores of this room as the simulator runs them: no tokio, no axum, no clock of their own. Not for anyone else.
 
 pub use crate::fanout::rooms::{
-    Admission, Arrival, Members, ROOM_HELD_MAX, ROOMS_MAX, Rooms, WHISPERS_MAX, Whisper, fold,
-    unfold,
+    Admission, Arrival, Loaded, Members, ROOM_HELD_MAX, ROOMS_HELD_MAX, ROOMS_MAX, Rooms, Skipped,
+    WHISPERS_MAX, Whisper, fold, unfold,
 };
+pub use crate::fanout::sight::{BLIND_AFTER_MS, Sight, TURN_AWAY_AFTER_MS, Verdict};
 pub use crate::feed::{
-    Effect, HELD_EVENTS_MAX, Healed, PartitionFeed, RANGE_ROWS, REORDER_WAIT_MS, RETRY_WAIT_MS,
+    Effect, FETCH_PATIENCE_MS, Fetched, HELD_EVENTS_MAX, Healed, Loss, PartitionFeed, RANGE_ROWS,
+    REORDER_WAIT_MS, RETRY_WAIT_MS, Source,
 };
 pub use crate::objects::{conversation, frame, message, raw_event, resync_frame};
 pub use crate::resume::{Plan, plan};

@@ -1,7 +1,7 @@
 //! Sessions that end while a socket is open: closed within a second, on every node (P8).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use hubbub_accounts::SessionId;
 use hubbub_bus::Delivery;
@@ -9,6 +9,7 @@ use hubbub_domain::ids::UserId;
 use hubbub_wire::bus::UserChanged;
 use hubbub_wire::client::close;
 
+use crate::fanout::Seen;
 use crate::fanout::hub::Hub;
 
 /// Which account changes this node has heard of.
@@ -16,13 +17,13 @@ use crate::fanout::hub::Hub;
 pub(crate) struct Revisions {
     /// All up to here have been looked at.
     known: u64,
-    /// Raised with every change heard; read by sockets around their authentication.
-    changes: Arc<AtomicU64>,
+    /// Its count of changes is raised with every one heard; read by sockets around their authentication.
+    seen: Arc<Seen>,
 }
 
 impl Revisions {
-    pub(crate) fn new(known: u64, changes: Arc<AtomicU64>) -> Self {
-        Self { known, changes }
+    pub(crate) fn new(known: u64, seen: Arc<Seen>) -> Self {
+        Self { known, seen }
     }
 
     pub(crate) fn known(&self) -> u64 {
@@ -30,12 +31,12 @@ impl Revisions {
     }
 
     pub(crate) fn changes(&self) -> u64 {
-        self.changes.load(Ordering::SeqCst)
+        self.seen.account_changes.load(Ordering::SeqCst)
     }
 
     /// A change was heard directly. Revisions in between may have been missed: only the next one in line moves what is known.
     fn hear(&mut self, rev: u64) {
-        self.changes.fetch_add(1, Ordering::SeqCst);
+        self.seen.account_changes.fetch_add(1, Ordering::SeqCst);
         if rev == self.known.saturating_add(1) {
             self.known = rev;
         }
@@ -43,7 +44,7 @@ impl Revisions {
 
     /// Changes were read, all up to `rev`.
     fn read(&mut self, rev: u64) {
-        self.changes.fetch_add(1, Ordering::SeqCst);
+        self.seen.account_changes.fetch_add(1, Ordering::SeqCst);
         self.known = self.known.max(rev);
     }
 }
@@ -66,13 +67,24 @@ impl Hub {
         }
     }
 
-    pub(super) fn on_changed(&mut self, changed: &[(UserId, u64)]) {
+    /// Accounts that changed, ascending by revision. `live`: for some of them the sessions that are left, judged for seats up to `up_to`.
+    pub(super) fn on_changed(
+        &mut self,
+        changed: &[(UserId, u64)],
+        live: &[(UserId, Vec<SessionId>)],
+        up_to: u64,
+    ) {
         let Some(highest) = changed.iter().map(|(_, rev)| *rev).max() else {
             return;
         };
         self.revisions.read(highest);
+        for (user, left) in live {
+            self.close_ended(*user, up_to, left);
+        }
         for (user, _) in changed {
-            self.recheck(*user);
+            if self.sessions.seated() != up_to || live.iter().all(|(asked, _)| asked != user) {
+                self.recheck(*user);
+            }
         }
     }
 

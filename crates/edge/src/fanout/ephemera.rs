@@ -4,7 +4,7 @@ use bytes::Bytes;
 use hubbub_bus::{Delivery, Subject};
 use hubbub_domain::ids::{ConversationId, UserId};
 use hubbub_domain::position::MessageNo;
-use hubbub_wire::bus::{Ephemeral, INLINE_RECIPIENTS_MAX};
+use hubbub_wire::bus::Ephemeral;
 use hubbub_wire::client::ServerFrame;
 use hubbub_wire::client::outbound::{MarkerMoved, MemberTyping};
 
@@ -12,9 +12,6 @@ use crate::fanout::hub::Hub;
 use crate::fanout::rooms::{Members, Whisper};
 use crate::objects;
 use crate::session::queue::LatestKey;
-
-/// Members up to which typing is shown (ARCHITECTURE.md §7, room modes; presence is sampled long before).
-const TYPING_MEMBERS_MAX: usize = 50_000;
 
 impl Hub {
     /// A socket of this node says that its user types.
@@ -44,20 +41,27 @@ impl Hub {
         }
     }
 
-    /// Does with a whisper what is due, or lets it wait for the members.
+    /// Does with a whisper what is due. Members that are not at hand are never read for it: this class of news costs no store anything.
     pub(super) fn whisper(&mut self, conversation: ConversationId, whisper: Whisper) {
+        let modes = self.deps.modes;
         let members = match self.rooms.members(conversation) {
             Members::Known(members) => members,
             Members::Loading => return self.rooms.wait(conversation, whisper),
             Members::Unknown => {
-                self.rooms.wait(conversation, whisper);
-                return self.jobs.read_members(conversation, None);
+                // One's own devices need no list of members.
+                match &whisper {
+                    Whisper::Show(Ephemeral::Marker { .. }) => &[],
+                    Whisper::Show(Ephemeral::Typing { .. }) | Whisper::Publish(_) => {
+                        self.deps.metrics.edge.shed.inc();
+                        return;
+                    }
+                }
             }
         };
         match whisper {
             Whisper::Publish(ephemeral) => {
                 let (Ephemeral::Typing { user, .. } | Ephemeral::Marker { user, .. }) = &ephemeral;
-                if members.binary_search(user).is_ok() && members.len() <= TYPING_MEMBERS_MAX {
+                if members.binary_search(user).is_ok() && modes.shows_typing(members.len()) {
                     let payload: Bytes = ephemeral.encode();
                     let subject =
                         Subject::Ephemeral(self.deps.partitions.partition_of(conversation));
@@ -65,7 +69,7 @@ impl Hub {
                 }
             }
             Whisper::Show(Ephemeral::Typing { user, on, .. }) => {
-                if members.binary_search(&user).is_err() {
+                if members.binary_search(&user).is_err() || !modes.shows_typing(members.len()) {
                     return;
                 }
                 let typing = MemberTyping {
@@ -100,7 +104,7 @@ impl Hub {
                 let frame = objects::frame(&ServerFrame::Marker(moved));
                 // Receipts of each person only where everyone is listed; one's own devices always.
                 let everyone =
-                    members.len() <= INLINE_RECIPIENTS_MAX && members.binary_search(&user).is_ok();
+                    modes.shows_receipts(members.len()) && members.binary_search(&user).is_ok();
                 let audience: &[UserId] = if everyone { members } else { &[user] };
                 for seat in audience.iter().flat_map(|member| self.sessions.of(*member)) {
                     seat.outbox

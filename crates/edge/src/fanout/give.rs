@@ -1,10 +1,13 @@
 //! One event to everyone who receives it on this node.
+//!
+//! Fault point: `edge.event.given`, before the first socket.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use hubbub_domain::conversation::{Event, RemovalReason};
 use hubbub_domain::ids::UserId;
+use hubbub_telemetry::fault;
 use hubbub_wire::client::ServerFrame;
 use hubbub_wire::client::outbound::Removed;
 
@@ -18,11 +21,13 @@ use crate::session::queue::{EventItem, Frame, Ticket};
 type Joined = HashMap<UserId, Vec<(Arc<Outbox>, Ticket)>>;
 
 impl Hub {
-    /// Gives an arrival out and folds it.
-    pub(super) fn give(&mut self, arrival: &Arrival) {
+    /// Queues an arrival to every socket that gets it. In a crowd only those that have the room open get what was written.
+    pub(super) fn hand_out(&mut self, arrival: &Arrival, crowd: bool) {
+        fault::point("edge.event.given");
         let recorded = &arrival.recorded;
         let mut joined = Joined::new();
         let mut encoded: Option<Frame> = None;
+        let mut outline: Option<Frame> = None;
         for user in self.rooms.audience(arrival).iter().copied() {
             let seats = self.sessions.of(user);
             if seats.is_empty() {
@@ -37,6 +42,15 @@ impl Hub {
             let enters = enters(&recorded.event, user);
             let leaves = leaves(&recorded.event, user);
             for seat in seats {
+                let frame = if crowd && !seat.open.contains(&recorded.conversation) {
+                    outline.get_or_insert_with(|| {
+                        let event =
+                            objects::without_body(objects::raw_event(arrival.epoch, recorded));
+                        objects::frame(&ServerFrame::Event(event))
+                    })
+                } else {
+                    &*frame
+                };
                 let item = EventItem {
                     conversation: recorded.conversation,
                     epoch: arrival.epoch,
@@ -75,9 +89,6 @@ impl Hub {
         for (user, sockets) in joined {
             self.jobs
                 .announce(recorded.conversation, user, recorded.seq, sockets);
-        }
-        for whisper in self.rooms.apply(arrival) {
-            self.whisper(recorded.conversation, whisper);
         }
     }
 }

@@ -18,6 +18,8 @@ use hubbub_wire::bus::Ephemeral;
 pub const ROOMS_MAX: usize = 50_000;
 /// Events that one conversation may hold while its members are read; they are as many as a whole partition may hold.
 pub const ROOM_HELD_MAX: usize = 4_096;
+/// Events that all conversations together may hold: 16 rooms at their bound, some tens of megabytes of ordinary messages.
+pub const ROOMS_HELD_MAX: usize = 65_536;
 /// Typing and markers that wait for members; more are forgotten.
 pub const WHISPERS_MAX: usize = 64;
 
@@ -50,12 +52,40 @@ pub enum Whisper {
 pub enum Admission {
     /// Give it out now, then [`Rooms::apply`] it.
     Ready(Arrival),
-    /// It waits for a read that is under way.
+    /// It waits for a read that is under way, or too many wait already and its members will be told to resync behind it.
     Waits,
     /// It waits; read the members just before this seq and bring them to [`Rooms::loaded`].
     Load(Seq),
-    /// More waits than may: forget the conversation and make its sockets resume.
-    Overflow,
+}
+
+/// What members that were read set free.
+#[derive(Debug)]
+pub enum Loaded {
+    /// Another read is awaited, or nothing waited.
+    Nothing,
+    /// What waited for them: events first, each to be given out and applied in turn.
+    Released(Vec<Arrival>, Vec<Whisper>),
+    /// Too many events waited and were dropped meanwhile: read the members just before this seq as well.
+    Again(Seq),
+    /// Events were dropped; the fold stands behind them.
+    Skipped(Box<Skipped>),
+}
+
+/// A stretch of events that nobody of this node gets: who was or is in the room has to fetch them.
+#[derive(Debug)]
+pub struct Skipped {
+    /// Members when it began, ascending.
+    pub before: Vec<UserId>,
+    /// Members behind it, ascending.
+    pub after: Vec<UserId>,
+    /// Epoch of the last event of it.
+    pub epoch: Epoch,
+    /// The last event of it.
+    pub seq: Seq,
+    /// What came after it, each to be given out and applied in turn.
+    pub arrivals: Vec<Arrival>,
+    /// What waited for the members.
+    pub whispers: Vec<Whisper>,
 }
 
 /// Whether the members are at hand.
@@ -75,12 +105,21 @@ enum Fold {
     Loading {
         held: Vec<Arrival>,
         whispers: Vec<Whisper>,
+        skip: Option<Skip>,
     },
     /// Ascending, after the event at `as_of`.
     Known {
         members: Vec<UserId>,
         as_of: Seq,
     },
+}
+
+/// Events that were dropped while members were read.
+#[derive(Debug)]
+struct Skip {
+    epoch: Epoch,
+    seq: Seq,
+    before: Option<Vec<UserId>>,
 }
 
 #[derive(Debug)]
@@ -94,26 +133,73 @@ struct Room {
 /// The folds of this node.
 #[derive(Debug, Default)]
 pub struct Rooms {
-    rooms: HashMap<ConversationId, Room>,
+    known: HashMap<ConversationId, Room>,
     clock: u64,
+    /// Arrivals held in all rooms.
+    held: usize,
+    /// How often something was forgotten.
+    forgotten: u64,
+    crowded: bool,
 }
 
 impl Rooms {
     /// The last event of a conversation that was given out, when it is remembered.
     pub fn head(&self, conversation: ConversationId) -> Option<(Epoch, Seq)> {
-        self.rooms.get(&conversation).and_then(|room| room.head)
+        self.known.get(&conversation).and_then(|room| room.head)
+    }
+
+    /// Arrivals that wait in all rooms.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Changes whenever heads were forgotten.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// What was given out last in each conversation that `wanted` names.
+    pub fn heads_of(
+        &self,
+        wanted: impl Fn(ConversationId) -> bool,
+    ) -> Vec<(ConversationId, Epoch, Seq)> {
+        let rooms = self.known.iter().filter(|(id, _)| wanted(**id));
+        rooms
+            .filter_map(|(id, room)| room.head.map(|(epoch, seq)| (*id, epoch, seq)))
+            .collect()
+    }
+
+    /// The head as just read from the log, of a conversation of which nothing was given out since `forgotten` was asked. What came
+    /// after the read is yet to be given out and moves it on.
+    pub fn learn(&mut self, conversation: ConversationId, epoch: Epoch, seq: Seq, forgotten: u64) {
+        if forgotten == self.forgotten {
+            let room = self.room(conversation);
+            room.head.get_or_insert((epoch, seq));
+        }
     }
 
     /// Takes an event in its turn.
     pub fn admit(&mut self, arrival: Arrival) -> Admission {
         let seq = arrival.recorded.seq;
+        let full = self.held >= ROOMS_HELD_MAX;
         let room = self.room(arrival.recorded.conversation);
         match &mut room.fold {
-            Fold::Loading { held, .. } if !held.is_empty() => {
-                if held.len() >= ROOM_HELD_MAX {
-                    return Admission::Overflow;
+            Fold::Loading { held, skip, .. } if skip.is_some() || !held.is_empty() => {
+                let reading_again = skip.as_ref().is_none_or(|skip| skip.before.is_some());
+                if reading_again && held.len() < ROOM_HELD_MAX && !full {
+                    held.push(arrival);
+                    self.held += 1;
+                } else {
+                    // From here on this room is a resync for its members; all other rooms go on as they were.
+                    let dropped = std::mem::take(held).len();
+                    let before = skip.take().and_then(|skip| skip.before);
+                    *skip = Some(Skip {
+                        epoch: arrival.epoch,
+                        seq,
+                        before,
+                    });
+                    self.held -= dropped;
                 }
-                held.push(arrival);
                 Admission::Waits
             }
             _ if arrival.recipients.is_some() => Admission::Ready(arrival),
@@ -121,13 +207,16 @@ impl Rooms {
             Fold::Loading { held, .. } => {
                 // The read under way is for whispers; this event needs one of its own.
                 held.push(arrival);
+                self.held += 1;
                 Admission::Load(seq)
             }
             Fold::Known { .. } | Fold::Unknown => {
                 room.fold = Fold::Loading {
                     held: vec![arrival],
                     whispers: Vec::new(),
+                    skip: None,
                 };
+                self.held += 1;
                 Admission::Load(seq)
             }
         }
@@ -138,7 +227,7 @@ impl Rooms {
         if let Some(recipients) = &arrival.recipients {
             return Cow::Borrowed(recipients);
         }
-        let room = self.rooms.get(&arrival.recorded.conversation);
+        let room = self.known.get(&arrival.recorded.conversation);
         let members = match room.map(|room| &room.fold) {
             Some(Fold::Known { members, .. }) => members.as_slice(),
             Some(Fold::Loading { .. } | Fold::Unknown) | None => &[],
@@ -204,6 +293,7 @@ impl Rooms {
             room.fold = Fold::Loading {
                 held: Vec::new(),
                 whispers: Vec::new(),
+                skip: None,
             };
         }
         if let Fold::Loading { whispers, .. } = &mut room.fold
@@ -213,45 +303,106 @@ impl Rooms {
         }
     }
 
-    /// The members after `as_of` have been read. Returns what waited for them: events first, each to be given out and applied in turn.
+    /// The members after `as_of` have been read.
     pub fn loaded(
         &mut self,
         conversation: ConversationId,
         members: Vec<UserId>,
         as_of: Seq,
-    ) -> (Vec<Arrival>, Vec<Whisper>) {
+    ) -> Loaded {
         let room = self.room(conversation);
-        let Fold::Loading { held, whispers } = &mut room.fold else {
-            return (Vec::new(), Vec::new());
+        let Fold::Loading {
+            held,
+            whispers,
+            skip,
+        } = &mut room.fold
+        else {
+            return Loaded::Nothing;
         };
-        if held
-            .first()
-            .is_some_and(|first| first.recorded.seq != as_of.next())
+        if let Some(skip) = skip
+            && skip.seq != as_of
+        {
+            skip.before.get_or_insert(members);
+            return Loaded::Again(skip.seq.next());
+        }
+        if skip.is_none()
+            && held
+                .first()
+                .is_some_and(|first| first.recorded.seq != as_of.next())
         {
             // A read for whispers; the one for the held event is under way.
-            return (Vec::new(), Vec::new());
+            return Loaded::Nothing;
         }
-        let (held, whispers) = (std::mem::take(held), std::mem::take(whispers));
+        let (arrivals, whispers) = (std::mem::take(held), std::mem::take(whispers));
+        let skip = skip.take();
+        if let Some(skip) = &skip {
+            room.head = Some((skip.epoch, skip.seq));
+        }
+        let after = skip.as_ref().map(|_| members.clone());
         room.fold = Fold::Known { members, as_of };
-        (held, whispers)
+        self.held -= arrivals.len();
+        match (skip, after) {
+            (Some(skip), Some(after)) => Loaded::Skipped(Box::new(Skipped {
+                before: skip.before.unwrap_or_else(|| after.clone()),
+                after,
+                epoch: skip.epoch,
+                seq: skip.seq,
+                arrivals,
+                whispers,
+            })),
+            _ => Loaded::Released(arrivals, whispers),
+        }
+    }
+
+    /// A read of the members, asked for by nobody's event, is under way.
+    pub fn expect_members(&mut self, conversation: ConversationId) {
+        let room = self.room(conversation);
+        if matches!(room.fold, Fold::Unknown) {
+            room.fold = Fold::Loading {
+                held: Vec::new(),
+                whispers: Vec::new(),
+                skip: None,
+            };
+        }
+    }
+
+    /// The members, when they are at hand.
+    pub fn known_members(&self, conversation: ConversationId) -> Option<&[UserId]> {
+        match &self.known.get(&conversation)?.fold {
+            Fold::Known { members, .. } => Some(members),
+            Fold::Loading { .. } | Fold::Unknown => None,
+        }
+    }
+
+    /// Whether rooms had to be forgotten for want of space.
+    pub fn was_crowded(&self) -> bool {
+        self.crowded
     }
 
     /// Forgets a conversation.
     pub fn forget(&mut self, conversation: ConversationId) {
-        self.rooms.remove(&conversation);
+        self.forgotten = self.forgotten.wrapping_add(1);
+        if let Some(room) = self.known.remove(&conversation)
+            && let Fold::Loading { held, .. } = &room.fold
+        {
+            self.held -= held.len();
+        }
     }
 
     /// Forgets everything: what was folded may never have happened.
     pub fn forget_all(&mut self) {
-        self.rooms.clear();
+        self.known.clear();
+        self.held = 0;
+        self.forgotten = self.forgotten.wrapping_add(1);
+        self.crowded = false;
     }
 
     fn room(&mut self, conversation: ConversationId) -> &mut Room {
         self.clock = self.clock.saturating_add(1);
-        if self.rooms.len() >= ROOMS_MAX && !self.rooms.contains_key(&conversation) {
+        if self.known.len() >= ROOMS_MAX && !self.known.contains_key(&conversation) {
             self.evict();
         }
-        let room = self.rooms.entry(conversation).or_insert(Room {
+        let room = self.known.entry(conversation).or_insert(Room {
             head: None,
             fold: Fold::Unknown,
             used: 0,
@@ -262,11 +413,13 @@ impl Rooms {
 
     /// Forgets what was not used lately: everything but the younger half of the uses, and what is being read.
     fn evict(&mut self) {
-        let mut uses: Vec<u64> = self.rooms.values().map(|room| room.used).collect();
+        let mut uses: Vec<u64> = self.known.values().map(|room| room.used).collect();
+        self.forgotten = self.forgotten.wrapping_add(1);
+        self.crowded = true;
         let middle = uses.len() / 2;
         let (_, median, _) = uses.select_nth_unstable(middle);
         let median = *median;
-        self.rooms
+        self.known
             .retain(|_, room| room.used >= median || matches!(room.fold, Fold::Loading { .. }));
     }
 }

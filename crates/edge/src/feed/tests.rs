@@ -50,19 +50,47 @@ fn head(epoch: u64, offset: u64) -> PartitionHead {
     }
 }
 
+const OWNER: Incarnation = Incarnation::from_uuid(Uuid::from_u128(7));
+
+/// A feed that has delivered everything up to `at`, under epoch 1 of [`OWNER`].
 fn booted(at: u64) -> PartitionFeed {
     let mut feed = PartitionFeed::new(P);
     assert_eq!(feed.boot(head(1, at), 0), vec![]);
+    assert_eq!(feed.on_head(head(1, at), Some(OWNER), 0), vec![]);
     feed
 }
 
+fn rows(epoch: u64, offsets: std::ops::RangeInclusive<u64>) -> Fetched {
+    Fetched::Log(Ok(offsets.map(|offset| row(offset, epoch)).collect()))
+}
+
+fn failed() -> Fetched {
+    Fetched::Log(Err(ReadError::Inconsistent("test".to_owned())))
+}
+
+fn fetch(after: u64, to: u64, from: Source) -> Vec<Effect> {
+    let (after, to) = (Offset::new(after), Offset::new(to));
+    vec![Effect::Fetch { after, to, from }]
+}
+
+const RING: Source = Source::Ring(OWNER);
+
 fn delivered(effects: &[Effect]) -> Vec<u64> {
+    delivered_rows(effects)
+        .iter()
+        .map(|(offset, _)| *offset)
+        .collect()
+}
+
+/// Offset and epoch of what was delivered.
+fn delivered_rows(effects: &[Effect]) -> Vec<(u64, u64)> {
     effects
         .iter()
         .flat_map(|effect| match effect {
-            Effect::Deliver(entries) => {
-                entries.iter().map(|entry| entry.row.offset.get()).collect()
-            }
+            Effect::Deliver(entries) => entries
+                .iter()
+                .map(|entry| (entry.row.offset.get(), entry.row.epoch.get()))
+                .collect(),
             Effect::Fetch { .. } | Effect::LineageLost => Vec::new(),
         })
         .collect()
@@ -94,94 +122,170 @@ fn an_overtaken_batch_closes_the_gap_without_a_read() {
 }
 
 #[test]
-fn a_gap_is_read_once_after_the_wait() {
+fn a_gap_is_read_once_after_the_wait_from_the_owners_ring() {
     let mut feed = booted(0);
     assert_eq!(delivered(&feed.on_batch(batch(1, 1..=1), 0)), [1]);
     feed.on_batch(batch(1, 4..=4), 0);
     assert_eq!(feed.on_time(REORDER_WAIT_MS - 1), vec![]);
-    let after = Offset::ZERO;
     assert_eq!(
         feed.on_time(REORDER_WAIT_MS),
-        vec![Effect::Fetch { after }],
+        fetch(0, 3, RING),
         "the last delivered row is read again"
     );
     assert_eq!(feed.on_time(REORDER_WAIT_MS + 1), vec![], "single flight");
-    let rows = (1..=3).map(|offset| row(offset, 1)).collect();
-    assert_eq!(delivered(&feed.on_range(after, Ok(rows), 200)), [2, 3, 4]);
+    let piece = Fetched::Ring(Some(batch(1, 1..=3)));
+    assert_eq!(
+        delivered(&feed.on_range(Offset::ZERO, piece, 200)),
+        [2, 3, 4]
+    );
+    let healed = Healed {
+        loss: Loss::Gap,
+        by_ring: true,
+    };
+    assert_eq!(feed.take_healed(), Some(healed));
+}
+
+#[test]
+fn what_the_ring_does_not_hold_is_read_from_the_log_at_once() {
+    for answer in [None, Some(batch(1, 2..=3)), Some(batch(2, 1..=3))] {
+        let mut feed = booted(0);
+        feed.on_batch(batch(1, 1..=1), 0);
+        feed.on_batch(batch(1, 4..=4), 0);
+        assert_eq!(feed.on_time(REORDER_WAIT_MS), fetch(0, 3, RING));
+        let then = feed.on_range(Offset::ZERO, Fetched::Ring(answer), 200);
+        assert_eq!(then, fetch(0, 3, Source::Log));
+        let effects = feed.on_range(Offset::ZERO, rows(1, 1..=3), 210);
+        assert_eq!(delivered(&effects), [2, 3, 4]);
+        let healed = Healed {
+            loss: Loss::Gap,
+            by_ring: false,
+        };
+        assert_eq!(feed.take_healed(), Some(healed));
+    }
+}
+
+#[test]
+fn an_answer_to_another_question_is_passed_over() {
+    let mut feed = booted(0);
+    feed.on_head(head(1, 2), None, 0);
+    assert_eq!(feed.on_time(REORDER_WAIT_MS), fetch(0, 2, RING));
+    assert_eq!(feed.on_range(Offset::ZERO, rows(1, 1..=2), 200), vec![]);
+    assert_eq!(
+        feed.on_range(Offset::new(5), Fetched::Ring(None), 200),
+        vec![]
+    );
+    let piece = Fetched::Ring(Some(batch(1, 1..=2)));
+    assert_eq!(delivered(&feed.on_range(Offset::ZERO, piece, 200)), [1, 2]);
 }
 
 #[test]
 fn a_lost_last_batch_is_noticed_by_the_next_head() {
     let mut feed = booted(0);
-    assert_eq!(feed.on_head(head(1, 2), 0), vec![]);
-    let after = Offset::ZERO;
-    assert_eq!(feed.on_time(REORDER_WAIT_MS), vec![Effect::Fetch { after }]);
+    assert_eq!(feed.on_head(head(1, 2), None, 0), vec![]);
+    assert_eq!(feed.on_time(REORDER_WAIT_MS), fetch(0, 2, RING));
+    feed.on_range(Offset::ZERO, Fetched::Ring(None), 160);
+    let effects = feed.on_range(Offset::ZERO, rows(1, 1..=2), 200);
+    assert_eq!(delivered(&effects), [1, 2]);
     assert_eq!(
-        delivered(&feed.on_range(after, Ok(vec![row(1, 1), row(2, 1)]), 200)),
-        [1, 2]
+        feed.take_healed().map(|healed| healed.loss),
+        Some(Loss::Last)
     );
+    assert!(feed.is_at_head());
 }
 
 #[test]
-fn what_was_made_good_is_counted_by_its_kind() {
+fn what_comes_again_is_counted() {
     let mut feed = booted(0);
-    feed.on_head(head(1, 1), 0);
-    feed.on_time(REORDER_WAIT_MS);
-    feed.on_range(Offset::ZERO, Ok(vec![row(1, 1)]), 200);
-    assert_eq!(feed.take_healed(), Some(Healed::Last));
-    feed.on_batch(batch(1, 3..=3), 200);
-    feed.on_time(200 + REORDER_WAIT_MS);
-    feed.on_range(Offset::ZERO, Ok(vec![row(1, 1), row(2, 1)]), 400);
-    assert_eq!(feed.take_healed(), Some(Healed::Gap));
-    assert_eq!(feed.take_duplicates(), 0);
-    feed.on_batch(batch(1, 1..=2), 400);
+    feed.on_batch(batch(1, 1..=3), 0);
+    feed.on_batch(batch(1, 1..=2), 0);
     assert_eq!((feed.take_duplicates(), feed.held()), (2, 0));
 }
 
 #[test]
-fn a_failed_read_is_tried_again() {
-    let mut feed = booted(0);
-    feed.on_head(head(1, 1), 0);
-    let after = Offset::ZERO;
-    feed.on_time(REORDER_WAIT_MS);
-    feed.on_range(after, Err(ReadError::Inconsistent("test".to_owned())), 200);
+fn a_failed_read_is_tried_again_and_one_that_never_comes_back_too() {
+    let mut feed = PartitionFeed::new(P);
+    feed.boot(head(1, 0), 0);
+    feed.on_head(head(1, 1), None, 0);
+    let ask = fetch(0, 1, Source::Log);
+    assert_eq!(feed.on_time(REORDER_WAIT_MS), ask);
+    assert_eq!(feed.on_range(Offset::ZERO, failed(), 200), vec![]);
     assert_eq!(feed.deadline_ms(), Some(200 + RETRY_WAIT_MS));
-    assert_eq!(
-        feed.on_time(200 + RETRY_WAIT_MS),
-        vec![Effect::Fetch { after }]
-    );
+    assert_eq!(feed.on_time(200 + RETRY_WAIT_MS), ask);
+    let later = feed.deadline_ms().unwrap();
+    assert_eq!(feed.on_time(later - 1), vec![]);
+    assert_eq!(feed.on_time(later), ask);
 }
 
 #[test]
-fn a_new_owner_that_goes_on_where_the_old_one_ended_changes_nothing() {
+fn a_new_epoch_is_delivered_once_the_log_shows_that_nothing_was_lost() {
     let mut feed = booted(0);
     feed.on_batch(batch(1, 1..=2), 0);
-    assert_eq!(feed.on_head(head(2, 2), 0), vec![]);
-    assert_eq!(delivered(&feed.on_batch(batch(2, 3..=3), 0)), [3]);
+    let check = fetch(1, 2, Source::Log);
+    assert_eq!(feed.on_head(head(2, 2), Some(OWNER), 10), check);
+    assert_eq!(feed.on_batch(batch(2, 3..=3), 11), vec![]);
+    let effects = feed.on_range(Offset::new(1), rows(1, 2..=2), 20);
+    assert_eq!(delivered(&effects), [3]);
+    assert_eq!(feed.take_healed(), None, "nothing was missing");
+    assert_eq!(delivered(&feed.on_batch(batch(2, 4..=4), 21)), [4]);
+}
+
+#[test]
+fn a_new_epoch_before_anything_was_delivered_needs_no_check() {
+    let mut feed = booted(0);
+    assert_eq!(delivered(&feed.on_batch(batch(2, 1..=1), 0)), [1]);
+}
+
+#[test]
+fn an_owner_may_publish_again_what_the_one_before_it_had_stored() {
+    let mut feed = booted(0);
+    feed.on_batch(batch(1, 1..=2), 0);
+    let mut again = batch(1, 1..=3);
+    again.epoch = Epoch::new(2);
+    assert_eq!(feed.on_batch(again, 10), fetch(1, 3, Source::Log));
+    let effects = feed.on_range(Offset::new(1), rows(1, 2..=3), 20);
+    assert_eq!(delivered_rows(&effects), [(3, 1)]);
 }
 
 #[test]
 fn a_new_owner_below_what_was_delivered_means_that_events_were_lost() {
     let mut feed = booted(0);
     feed.on_batch(batch(1, 1..=5), 0);
-    assert_eq!(feed.on_head(head(2, 3), 0), vec![Effect::LineageLost]);
+    assert_eq!(feed.on_head(head(2, 3), None, 0), vec![Effect::LineageLost]);
     assert!(!feed.is_booted());
-    assert_eq!(delivered(&feed.boot(head(2, 3), 0)), Vec::<u64>::new());
+    assert_eq!(feed.boot(head(2, 3), 0), vec![]);
     assert_eq!(delivered(&feed.on_batch(batch(2, 4..=4), 0)), [4]);
 }
 
 #[test]
-fn a_lost_tail_that_a_new_owner_has_overwritten_shows_in_the_next_read() {
+fn a_lost_tail_that_a_new_owner_has_overwritten_shows_in_the_check() {
     let mut feed = booted(0);
     feed.on_batch(batch(1, 1..=5), 0);
-    feed.on_head(head(2, 9), 0);
-    let after = Offset::new(4);
-    assert_eq!(feed.on_time(REORDER_WAIT_MS), vec![Effect::Fetch { after }]);
-    let rows = (5..=9).map(|offset| row(offset, 2)).collect();
-    assert_eq!(
-        feed.on_range(after, Ok(rows), 200),
-        vec![Effect::LineageLost]
-    );
+    assert_eq!(feed.on_batch(batch(2, 6..=6), 0), fetch(4, 6, Source::Log));
+    let effects = feed.on_range(Offset::new(4), rows(2, 5..=6), 200);
+    assert_eq!(effects, vec![Effect::LineageLost]);
+}
+
+#[test]
+fn a_lost_tail_below_the_boot_shows_in_the_check() {
+    let mut feed = booted(5);
+    assert_eq!(feed.on_head(head(2, 6), None, 0), fetch(4, 6, Source::Log));
+    let effects = feed.on_range(Offset::new(4), rows(2, 5..=6), 200);
+    assert_eq!(effects, vec![Effect::LineageLost]);
+}
+
+#[test]
+fn what_was_held_of_an_older_epoch_is_not_given_out_after_a_newer_one() {
+    let mut feed = booted(0);
+    feed.on_batch(batch(1, 1..=5), 0);
+    feed.on_batch(batch(1, 8..=8), 0);
+    assert_eq!(feed.on_head(head(2, 7), None, 10), fetch(4, 7, Source::Log));
+    assert_eq!(feed.on_batch(batch(1, 8..=8), 10), vec![]);
+    let mut log = vec![row(5, 1)];
+    log.extend([row(6, 2), row(7, 2)]);
+    let effects = feed.on_range(Offset::new(4), Fetched::Log(Ok(log)), 20);
+    assert_eq!(delivered_rows(&effects), [(6, 2), (7, 2)]);
+    assert!(feed.is_at_head());
+    assert_eq!(feed.deadline_ms(), None);
 }
 
 #[test]
@@ -200,86 +304,29 @@ fn what_is_held_stays_within_its_bound_and_nothing_is_lost_by_it() {
     for offset in (2..=beyond).rev() {
         feed.on_batch(batch(1, offset..=offset), 0);
     }
-    assert!(feed.held.len() <= HELD_EVENTS_MAX);
+    assert!(feed.held() <= HELD_EVENTS_MAX);
     let mut seen = delivered(&feed.on_batch(batch(1, 1..=1), 0));
     let mut now = 0;
     while seen.last() != Some(&beyond) {
         now += REORDER_WAIT_MS;
-        for effect in feed.on_time(now) {
-            if let Effect::Fetch { after } = effect {
-                let rows = (after.get() + 1..=beyond)
-                    .take(RANGE_ROWS)
-                    .map(|offset| row(offset, 1))
-                    .collect();
-                seen.extend(delivered(&feed.on_range(after, Ok(rows), now)));
-            }
+        let mut effects = feed.on_time(now);
+        while let Some(effect) = effects.pop() {
+            let Effect::Fetch { after, from, .. } = effect else {
+                continue;
+            };
+            let fetched = match from {
+                Source::Ring(_) => Fetched::Ring(None),
+                Source::Log => {
+                    let end = beyond.min(after.get() + u64::try_from(RANGE_ROWS).unwrap());
+                    rows(1, after.get() + 1..=end)
+                }
+            };
+            let then = feed.on_range(after, fetched, now);
+            seen.extend(delivered(&then));
+            effects.extend(then);
         }
     }
     assert_eq!(seen, (1..=beyond).collect::<Vec<_>>());
 }
 
-/// What the bus and the clock do to a feed.
-#[derive(Clone, Debug)]
-enum Step {
-    Batch(u64, u64),
-    Head(u64),
-    Time(u64),
-    /// The read in flight comes back, or fails.
-    Read(bool),
-}
-
-fn steps(end: u64) -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        4 => (1..=end, 0_u64..6).prop_map(move |(from, more)| Step::Batch(from, (from + more).min(end))),
-        1 => (0..=end).prop_map(Step::Head),
-        2 => (1_u64..400).prop_map(Step::Time),
-        2 => any::<bool>().prop_map(Step::Read),
-    ];
-    proptest::collection::vec(step, 0..80)
-}
-
-proptest! {
-    /// I6: whatever is lost, doubled or reordered, what comes out is 1..=n in order, each once, as soon as a last head is heard.
-    #[test]
-    fn any_loss_duplication_and_reordering_delivers_each_event_once_in_order(steps in steps(40)) {
-        let end = 40_u64;
-        let epoch_of = |offset: u64| if offset <= 20 { 1 } else { 2 };
-        let log: Vec<EventRow> = (1..=end).map(|offset| row(offset, epoch_of(offset))).collect();
-        let mut feed = booted(0);
-        let mut now = 0;
-        let mut flight: Option<Offset> = None;
-        let mut seen = Vec::new();
-        let ending = [Step::Head(end)].into_iter().chain((0..40).flat_map(|_| [Step::Time(RETRY_WAIT_MS), Step::Read(true)]));
-        for step in steps.into_iter().chain(ending) {
-            let effects = match step {
-                Step::Batch(from, to) => {
-                    // A batch is of one epoch.
-                    let to = if from <= 20 { to.min(20) } else { to };
-                    feed.on_batch(batch(epoch_of(from), from..=to), now)
-                }
-                Step::Head(at) => feed.on_head(head(epoch_of(at), at), now),
-                Step::Time(pause) => {
-                    now += pause;
-                    feed.on_time(now)
-                }
-                Step::Read(well) => match flight.take() {
-                    None => Vec::new(),
-                    Some(after) if well => {
-                        let rows = log.iter().filter(|row| row.offset > after).take(7).cloned().collect();
-                        feed.on_range(after, Ok(rows), now)
-                    }
-                    Some(after) => feed.on_range(after, Err(ReadError::Inconsistent("test".to_owned())), now),
-                },
-            };
-            for effect in &effects {
-                if let Effect::Fetch { after } = effect {
-                    prop_assert!(flight.is_none(), "one read at a time");
-                    flight = Some(*after);
-                }
-                prop_assert_ne!(effect, &Effect::LineageLost);
-            }
-            seen.extend(delivered(&effects));
-        }
-        prop_assert_eq!(seen, (1..=end).collect::<Vec<_>>());
-    }
-}
+mod model;

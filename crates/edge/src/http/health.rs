@@ -33,6 +33,8 @@ pub(crate) async fn live() -> Response {
 pub(crate) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     let missing = if shared.draining.is_cancelled() {
         Some("draining")
+    } else if shared.fanout.is_turned_away() {
+        Some("hears nothing")
     } else if *shared.bus.status().borrow() == BusStatus::Down {
         Some("no bus")
     } else {

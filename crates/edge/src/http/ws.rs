@@ -15,6 +15,9 @@ use crate::session;
 use crate::session::socket::{READ_BUFFER_BYTES, WRITE_BUFFER_BYTES};
 use crate::state::Shared;
 
+/// When to come back to a node that is going down or hears nothing; elsewhere it may be at once.
+const ELSEWHERE_RETRY_MS: u64 = 2_000;
+
 pub(crate) async fn upgrade(
     State(shared): State<Arc<Shared>>,
     request: Request,
@@ -48,8 +51,9 @@ pub(crate) async fn upgrade(
     if named.is_some_and(|named| named.split(',').all(|one| one.trim() != SUBPROTOCOL)) {
         return Err(Refusal::unreadable("this endpoint speaks hubbub.v1"));
     }
-    if shared.draining.is_cancelled() {
-        return Err(Refusal::unavailable(1_000));
+    if shared.draining.is_cancelled() || shared.fanout.is_turned_away() {
+        shared.metrics.edge.sockets_refused.inc();
+        return Err(Refusal::unavailable(ELSEWHERE_RETRY_MS));
     }
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &shared).await;
     let upgrade = upgrade.map_err(|_rejection| {

@@ -102,11 +102,10 @@ impl Session {
             | ClientFrame::Pin(_) => {
                 self.refuse(frame.id(), Refusal::not_yet("changing a message"));
             }
-            // Presence and what is on screen change nothing yet; saying so is no mistake.
-            ClientFrame::Watch(_)
-            | ClientFrame::Unwatch(_)
-            | ClientFrame::Open(_)
-            | ClientFrame::Close(_) => {}
+            ClientFrame::Open(open) => self.on_screen(open.conversation_id, true),
+            ClientFrame::Close(close) => self.on_screen(close.conversation_id, false),
+            // Presence changes nothing yet; asking for it is no mistake.
+            ClientFrame::Watch(_) | ClientFrame::Unwatch(_) => {}
         }
     }
 
@@ -254,6 +253,18 @@ impl Session {
                 on: typing.on,
             });
         }
+    }
+
+    fn on_screen(&mut self, conversation: Uuid, on: bool) {
+        let conversation = ConversationId::from_uuid(conversation);
+        let fresh = self.opens.passes(conversation, on, Instant::now());
+        self.shared.fanout.send_lossy(Command::Open {
+            user: self.user,
+            seat: self.id,
+            conversation,
+            on,
+            read: on && fresh,
+        });
     }
 
     fn on_history(&mut self, history: &History) {

@@ -147,6 +147,11 @@ impl Outbox {
         self.queue.lock().is_empty()
     }
 
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.queue.lock().bytes()
+    }
+
     /// Events dropped since this was last asked.
     pub(crate) fn take_dropped(&self) -> u64 {
         self.queue.lock().take_dropped()

@@ -287,6 +287,11 @@ impl Queue {
         self.queued_bytes.saturating_add(self.held_bytes)
     }
 
+    /// Bytes of events and answers that wait.
+    pub fn bytes(&self) -> usize {
+        self.event_bytes().saturating_add(self.answer_bytes)
+    }
+
     /// Whether anything waits to be written.
     pub fn is_empty(&self) -> bool {
         self.peek_len().is_none()

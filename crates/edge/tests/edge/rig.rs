@@ -5,12 +5,14 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
 use hubbub_accounts::{Accounts, AccountsOptions, Identity};
 use hubbub_bus::MemoryBus;
-use hubbub_edge::{Edge, EdgeDeps, EdgeLimits, EdgeOptions};
+use hubbub_edge::{Edge, EdgeDeps, EdgeLimits, EdgeOptions, Neighbours};
 use hubbub_telemetry::{Metrics, SystemClock};
 use hubbub_testkit::fresh_uuid;
 use serde_json::{Value, json};
@@ -33,8 +35,23 @@ pub(crate) struct Rig {
     pub(crate) owner: Arc<Owner>,
     pub(crate) edges: Vec<Edge>,
     pub(crate) gate: Arc<Gate>,
+    /// What the database says of other nodes.
+    pub(crate) neighbours: Arc<Others>,
     _data: tempfile::TempDir,
     _heads: DropGuard,
+}
+
+/// Other nodes, that hear or do not.
+#[derive(Default)]
+pub(crate) struct Others {
+    pub(crate) hear: AtomicBool,
+}
+
+#[async_trait]
+impl Neighbours for Others {
+    async fn anyone_hears(&self) -> Option<bool> {
+        Some(self.hear.load(Ordering::SeqCst))
+    }
 }
 
 /// Someone with an account and a token.
@@ -56,6 +73,7 @@ impl Rig {
         let identity: Arc<dyn Identity> = Arc::clone(&gate) as _;
         let bus = MemoryBus::new();
         let owner = Owner::start(Arc::new(bus.clone())).await;
+        let neighbours = Arc::new(Others::default());
         let mut started = Vec::new();
         for n in 0..edges {
             let options = EdgeOptions {
@@ -76,7 +94,8 @@ impl Rig {
                 clock: Arc::new(SystemClock),
                 metrics: Arc::new(Metrics::new().unwrap()),
             };
-            started.push(Edge::start(options, deps).await.unwrap());
+            let others: Arc<dyn Neighbours> = Arc::clone(&neighbours) as _;
+            started.push(Edge::start_among(others, options, deps).await.unwrap());
         }
         let heads = CancellationToken::new();
         tokio::spawn(broadcast(Arc::clone(&owner), identity, heads.clone()));
@@ -85,6 +104,7 @@ impl Rig {
             owner,
             edges: started,
             gate,
+            neighbours,
             _data: data,
             _heads: heads.drop_guard(),
         }

@@ -76,6 +76,14 @@ fn give(rooms: &mut Rooms, arrivals: Vec<Arrival>) -> Vec<(u64, Vec<UserId>)> {
     given
 }
 
+fn released(rooms: &mut Rooms, members: Vec<UserId>, as_of: Seq) -> (Vec<Arrival>, Vec<Whisper>) {
+    match rooms.loaded(room(), members, as_of) {
+        Loaded::Released(arrivals, whispers) => (arrivals, whispers),
+        Loaded::Nothing => (Vec::new(), Vec::new()),
+        other @ (Loaded::Again(_) | Loaded::Skipped(_)) => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn listed_recipients_are_taken_as_they_are() {
     let mut rooms = Rooms::default();
@@ -95,7 +103,7 @@ fn the_first_event_of_a_large_room_waits_for_its_members_and_the_next_ones_wait_
     assert!(matches!(rooms.admit(message(5)), Admission::Load(seq) if seq == Seq::new(5)));
     assert!(matches!(rooms.admit(removed(6, 2)), Admission::Waits));
     assert!(matches!(rooms.admit(message(7)), Admission::Waits));
-    let (arrivals, _) = rooms.loaded(room(), vec![user(1), user(2)], Seq::new(4));
+    let (arrivals, _) = released(&mut rooms, vec![user(1), user(2)], Seq::new(4));
     let both = vec![user(1), user(2)];
     assert_eq!(
         give(&mut rooms, arrivals),
@@ -108,7 +116,7 @@ fn the_first_event_of_a_large_room_waits_for_its_members_and_the_next_ones_wait_
 fn someone_who_is_added_receives_that_event() {
     let mut rooms = Rooms::default();
     let _load = rooms.admit(added(5, 3));
-    let (arrivals, _) = rooms.loaded(room(), vec![user(1)], Seq::new(4));
+    let (arrivals, _) = released(&mut rooms, vec![user(1)], Seq::new(4));
     assert_eq!(give(&mut rooms, arrivals), [(5, vec![user(1), user(3)])]);
 }
 
@@ -126,7 +134,7 @@ fn everyone_who_is_in_from_the_start_receives_the_creation() {
     let mut rooms = Rooms::default();
     let _load = rooms.admit(arrival(1, created, None));
     let _waits = rooms.admit(message(2));
-    let (arrivals, _) = rooms.loaded(room(), vec![], Seq::ZERO);
+    let (arrivals, _) = released(&mut rooms, vec![], Seq::ZERO);
     let both = vec![user(1), user(2)];
     assert_eq!(give(&mut rooms, arrivals), [(1, both.clone()), (2, both)]);
 }
@@ -135,7 +143,7 @@ fn everyone_who_is_in_from_the_start_receives_the_creation() {
 fn a_fold_that_stands_elsewhere_is_not_used() {
     let mut rooms = Rooms::default();
     rooms.wait(room(), Whisper::Show(typing()));
-    let (_, whispers) = rooms.loaded(room(), vec![user(1)], Seq::new(12));
+    let (_, whispers) = released(&mut rooms, vec![user(1)], Seq::new(12));
     assert_eq!(whispers.len(), 1);
     assert!(
         matches!(rooms.admit(message(10)), Admission::Load(_)),
@@ -148,9 +156,9 @@ fn a_read_for_typing_does_not_release_an_event_that_needs_another() {
     let mut rooms = Rooms::default();
     rooms.wait(room(), Whisper::Show(typing()));
     assert!(matches!(rooms.admit(message(10)), Admission::Load(_)));
-    let (arrivals, whispers) = rooms.loaded(room(), vec![user(1)], Seq::new(12));
+    let (arrivals, whispers) = released(&mut rooms, vec![user(1)], Seq::new(12));
     assert!(arrivals.is_empty() && whispers.is_empty());
-    let (arrivals, whispers) = rooms.loaded(room(), vec![user(1), user(2)], Seq::new(9));
+    let (arrivals, whispers) = released(&mut rooms, vec![user(1), user(2)], Seq::new(9));
     assert_eq!((arrivals.len(), whispers.len()), (1, 1));
 }
 
@@ -160,7 +168,7 @@ fn rooms_that_are_remembered_are_bounded() {
     for n in 0..(u128::try_from(ROOMS_MAX).unwrap() + 10) {
         rooms.members(ConversationId::from_uuid(Uuid::from_u128(n)));
     }
-    assert!(rooms.rooms.len() <= ROOMS_MAX);
+    assert!(rooms.known.len() <= ROOMS_MAX);
 }
 
 fn typing() -> Ephemeral {
@@ -192,4 +200,75 @@ proptest! {
         }
         prop_assert_eq!(members, first);
     }
+}
+
+#[test]
+fn a_room_whose_members_are_read_too_slowly_becomes_a_resync_and_goes_on_behind_it() {
+    let mut rooms = Rooms::default();
+    assert!(matches!(rooms.admit(message(5)), Admission::Load(seq) if seq == Seq::new(5)));
+    let beyond = 5 + u64::try_from(ROOM_HELD_MAX).unwrap() + 10;
+    for seq in 6..=beyond {
+        let event = if seq == 100 {
+            added(seq, 3)
+        } else {
+            message(seq)
+        };
+        assert!(matches!(rooms.admit(event), Admission::Waits));
+        assert!(rooms.held() <= ROOM_HELD_MAX);
+    }
+    assert_eq!(rooms.held(), 0, "what nobody gets is not kept");
+    let again = rooms.loaded(room(), vec![user(1)], Seq::new(4));
+    assert!(matches!(again, Loaded::Again(before) if before == Seq::new(beyond + 1)));
+    assert!(matches!(rooms.admit(message(beyond + 1)), Admission::Waits));
+    let Loaded::Skipped(skipped) = rooms.loaded(room(), vec![user(1), user(3)], Seq::new(beyond))
+    else {
+        panic!("the members behind the stretch are known");
+    };
+    assert_eq!(
+        (skipped.before, skipped.after),
+        (vec![user(1)], vec![user(1), user(3)])
+    );
+    assert_eq!(skipped.seq, Seq::new(beyond));
+    assert_eq!(
+        give(&mut rooms, skipped.arrivals),
+        [(beyond + 1, vec![user(1), user(3)])]
+    );
+    assert_eq!(rooms.held(), 0);
+    assert!(matches!(
+        rooms.admit(message(beyond + 2)),
+        Admission::Ready(_)
+    ));
+}
+
+#[test]
+fn many_rooms_together_hold_no_more_than_their_bound() {
+    let mut rooms = Rooms::default();
+    let mut arrivals = 0;
+    for room in 0..40_u128 {
+        for seq in 5..3_000 {
+            let mut event = message(seq);
+            event.recorded.conversation = ConversationId::from_uuid(Uuid::from_u128(room));
+            rooms.admit(event);
+            arrivals += 1;
+            assert!(rooms.held() <= ROOMS_HELD_MAX + 40);
+        }
+    }
+    assert!(arrivals > ROOMS_HELD_MAX);
+}
+
+#[test]
+fn a_head_found_in_the_log_counts_unless_something_was_forgotten_meanwhile() {
+    let mut rooms = Rooms::default();
+    let asked = rooms.forgotten();
+    rooms.learn(room(), Epoch::new(1), Seq::new(7), asked);
+    assert_eq!(rooms.head(room()), Some((Epoch::new(1), Seq::new(7))));
+    rooms.learn(room(), Epoch::new(1), Seq::new(9), asked);
+    assert_eq!(
+        rooms.head(room()),
+        Some((Epoch::new(1), Seq::new(7))),
+        "what was given out wins"
+    );
+    rooms.forget(room());
+    rooms.learn(room(), Epoch::new(1), Seq::new(7), asked);
+    assert_eq!(rooms.head(room()), None);
 }
