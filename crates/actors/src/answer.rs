@@ -32,11 +32,6 @@ impl Answer {
             tracing::trace!("the caller no longer waits");
         }
     }
-
-    /// A definite no that depends on nothing: nothing was done.
-    pub(crate) fn unavailable(self) {
-        self.send(unavailable());
-    }
 }
 
 /// The reply of who cannot serve now.

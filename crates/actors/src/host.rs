@@ -49,6 +49,7 @@ use crate::lane::task::LaneTask;
 use crate::partition::actor::PartitionActor;
 use crate::partition::input::{PartitionBirth, PartitionInput};
 use crate::partition::publisher::{Progress, Publisher, SharedRing};
+use crate::partition::residents::Pauses;
 use crate::permits::{BUSY_RETRY_AFTER_MS, Holding, PermitLimits, Permits};
 use crate::shared::{Residency, Shared};
 use crate::stats::{Gauge, Stats, StatsView, as_u64};
@@ -77,6 +78,8 @@ pub struct HostOptions {
     pub resident_bytes_max: usize,
     /// What may be under way at once.
     pub permits: PermitLimits,
+    /// How long conversations that failed are left alone.
+    pub pauses: Pauses,
 }
 
 impl Default for HostOptions {
@@ -87,6 +90,7 @@ impl Default for HostOptions {
             residents_max: 100_000,
             resident_bytes_max: 512 << 20,
             permits: PermitLimits::default(),
+            pauses: Pauses::default(),
         }
     }
 }
@@ -229,6 +233,7 @@ impl ActorHost {
             residents: as_u64(self.shared.residency.count.get()),
             resident_bytes: as_u64(self.shared.residency.bytes.get()),
             publish_queue_bytes: as_u64(self.shared.publish_bytes.get()),
+            out_of_service: as_u64(self.shared.out_of_service.get()),
             ring_bytes: as_u64(self.shared.ring_bytes.get()),
             ..self.shared.stats.view()
         }
@@ -521,6 +526,8 @@ fn share(options: &HostOptions, deps: HostDeps) -> Shared {
         activations: Semaphore::new(ACTIVATIONS_MAX),
         publish_bytes: Gauge::default(),
         ring_bytes: Gauge::default(),
+        pauses: options.pauses,
+        out_of_service: Gauge::default(),
         host_events: deps.host_events,
         exported: OnceLock::new(),
         #[cfg(test)]

@@ -34,5 +34,6 @@ pub mod sim;
 pub mod stats;
 
 pub use host::{ActorHost, Clock, HostDeps, HostOptions, StartError};
+pub use partition::residents::Pauses;
 pub use permits::PermitLimits;
 pub use stats::StatsView;

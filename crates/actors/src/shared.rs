@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::conversation::turn::Now;
 use crate::export::Exported;
 use crate::host::Clock;
+use crate::partition::residents::Pauses;
 use crate::stats::{Gauge, Stats};
 
 /// What a test may do with a command just before it is judged: panic, for example.
@@ -33,6 +34,9 @@ pub(crate) struct Shared {
     /// Loads at once.
     pub(crate) activations: Semaphore,
     pub(crate) publish_bytes: Gauge,
+    pub(crate) pauses: Pauses,
+    /// Conversations in quarantine or read-only.
+    pub(crate) out_of_service: Gauge,
     /// Bytes in the rings of all partitions.
     pub(crate) ring_bytes: Gauge,
     pub(crate) host_events: mpsc::Sender<HostEvent>,

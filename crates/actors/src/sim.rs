@@ -14,5 +14,8 @@ pub use crate::partition::marks::{MARKS_PENDING_MAX, MARKS_WRITE_MAX, Marks};
 pub use crate::partition::recovery::{
     REPUBLISH_EVENTS_MAX, REPUBLISH_UNKNOWN_MAX, told_again, unpublished,
 };
-pub use crate::partition::residents::{AfterCrash, FAILURES_MAX, Residents, Route};
+pub use crate::partition::residents::{
+    AfterCrash, FAILURES_MAX, Failure, QUARANTINE_MAX, QUARANTINE_MIN, READ_ONLY_FOR, Residents,
+    Route,
+};
 pub use crate::partition::ring::{RING_BYTES_MAX, RING_EVENTS_MAX, Ring};

@@ -22,6 +22,8 @@ macro_rules! counters {
             pub resident_bytes: u64,
             /// Bytes that wait to be published.
             pub publish_queue_bytes: u64,
+            /// Conversations in quarantine or read-only now.
+            pub out_of_service: u64,
             /// Bytes in the rings of the partitions.
             pub ring_bytes: u64,
         }
@@ -68,6 +70,8 @@ counters! {
     panics,
     /// Conversations put into quarantine.
     quarantines,
+    /// Conversations found unreadable, and read-only for that.
+    unreadable,
     /// Messages handed to the bus.
     publishes,
     /// Messages that the bus refused or that found its queue full; numbers heal the loss.

@@ -20,16 +20,19 @@ use hubbub_bus::memory::MemoryBus;
 use hubbub_cluster::LocalConversations;
 use hubbub_domain::conversation::limits::DEDUPE_COMMANDS_MAX;
 use hubbub_domain::conversation::{
-    Command, Intent, Kind, NewConversation, Rejection, RequestKey, Settings, Visibility,
+    Command, Intent, Kind, NewConversation, Rejection, RequestKey, Settings, Visibility, rules,
 };
 use hubbub_domain::ids::{CommandId, ConversationId, Incarnation, UserId};
 use hubbub_domain::position::{Epoch, PartitionCount, PartitionId, Seq};
 use hubbub_domain::time::Timestamp;
-use hubbub_event_log::{Claim, EventLog, NodeRegistration, PgLog, SqliteLog};
+use hubbub_event_log::{
+    AppendBatch, AppendOutcome, Claim, EventLog, NodeRegistration, PgLog, SqliteLog,
+};
 use hubbub_telemetry::{Clock, ManualClock};
 use hubbub_testkit::fresh_uuid;
 use hubbub_testkit::pg::PgScratch;
 use hubbub_wire::bus::{Accepted, CommandRequest, How, MarkRequest, OwnerReply, OwnerRequest};
+use hubbub_wire::stored::EventRow;
 use tokio::sync::mpsc;
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -320,6 +323,111 @@ async fn a_forgotten_id(log: Arc<dyn EventLog>) {
     node.host.shutdown(PATIENCE).await;
 }
 
+/// What makes an event unreadable.
+type Damage = fn(&mut EventRow);
+
+/// A stored event that cannot be read makes its conversation read-only, and nobody else in the partition notices (F14).
+async fn unreadable_events(log: Arc<dyn EventLog>) {
+    let damages: [Damage; 4] = [
+        |row| row.crc ^= 1,
+        |row| row.ver = 999,
+        |row| row.kind = 9_999,
+        |row| row.body = Some(bytes::Bytes::from_static(b"another text")),
+    ];
+    let mut node = Node::start(log).await;
+    let mut sick = Vec::new();
+    for damage in damages {
+        let pair = Pair::new();
+        let commands = [
+            pair.creates(node.id(0, 0)),
+            pair.says(node.id(1, 0), "sound"),
+        ];
+        node.tell_all(&commands).await;
+        // Stored by someone who owns the partition for a moment.
+        let partition = PartitionCount::EMBEDDED.partition_of(pair.id);
+        let stranger = Incarnation::from_uuid(fresh_uuid());
+        let claim = Claim {
+            partition,
+            expected_owner: Some(node.me),
+            expected_epoch: node.epochs[&partition],
+        };
+        let taken = node.log.acquire(stranger, &[claim], "takeover").await;
+        let taken = taken.unwrap().pop().unwrap();
+        let mut row = node
+            .log
+            .read_conversation(pair.id, Seq::new(2), 1)
+            .await
+            .unwrap()
+            .pop()
+            .unwrap();
+        row.seq = row.seq.next();
+        row.offset = taken.head.next();
+        row.epoch = taken.epoch;
+        row.command_id = node.id(2, 0);
+        damage(&mut row);
+        let mut lane = node.log.open_lane(stranger, 0).await.unwrap();
+        let stored = lane
+            .append(AppendBatch {
+                fence: vec![(partition, taken.epoch)],
+                rows: vec![row],
+            })
+            .await;
+        assert!(matches!(stored, AppendOutcome::Done { .. }), "{stored:?}");
+        node.acquire_everything().await;
+        sick.push(pair);
+    }
+    let read_only = OwnerReply::Rejected(Rejection::Conflict {
+        reason: rules::UNREADABLE,
+    });
+    for pair in &sick {
+        let reply = node.ask(pair.says(node.id(3, 0), "anyone?"), false).await;
+        assert_eq!(reply, read_only);
+        let neighbour = loop {
+            let other = Pair::new();
+            let partition = |pair: &Pair| PartitionCount::EMBEDDED.partition_of(pair.id);
+            if partition(&other) == partition(pair) {
+                break other;
+            }
+        };
+        let places = node
+            .tell_all(&[
+                neighbour.creates(node.id(0, 0)),
+                neighbour.says(node.id(1, 0), "unharmed"),
+            ])
+            .await;
+        assert_eq!(places[1].seq, Seq::new(2));
+    }
+    assert_eq!(node.host.stats().unreadable, 4);
+    assert_eq!(node.host.heads().len(), 16, "no partition was given up");
+    node.host.shutdown(PATIENCE).await;
+}
+
+/// A command that panics the actor, again and again: callers get an error, neighbours get their answers, the process lives (F15).
+#[cfg(feature = "fault-injection")]
+async fn a_hundred_panics(log: Arc<dyn EventLog>) {
+    let node = Node::start(log).await;
+    let (sick, neighbour) = (Pair::new(), Pair::new());
+    for pair in [&sick, &neighbour] {
+        node.tell_all(&[pair.creates(node.id(0, 0))]).await;
+    }
+    for n in 0..100 {
+        let poison = sick.says(node.id(1 + n, 0), hubbub_telemetry::fault::PANIC_BODY);
+        let reply = node.ask(poison, false).await;
+        assert!(matches!(reply, OwnerReply::Unavailable { .. }), "{reply:?}");
+        let fine = neighbour.says(node.id(1 + n, 0), "fine");
+        assert_eq!(accepted(node.ask(fine, false).await).seq.get(), 2 + n);
+    }
+    let stats = node.host.stats();
+    assert_eq!((stats.panics, stats.quarantines), (3, 1));
+    let rows = node
+        .log
+        .read_conversation(sick.id, Seq::new(1), 100)
+        .await
+        .unwrap();
+    assert_eq!(rows.len(), 1, "nothing of a refused command is stored");
+    node.host.shutdown(PATIENCE).await;
+}
+
 async fn sqlite() -> (Arc<dyn EventLog>, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let log = SqliteLog::open(dir.path()).await.unwrap();
@@ -331,7 +439,7 @@ async fn postgres() -> Option<(Arc<dyn EventLog>, PgScratch)> {
     let log = PgLog::open(hubbub_event_log::PgOptions::new(scratch.url()))
         .await
         .unwrap();
-    Some((Arc::new(log), scratch))
+    Some((Arc::new(log.for_owner()), scratch))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -360,4 +468,34 @@ async fn a_forgotten_id_over_postgres() {
         return;
     };
     a_forgotten_id(log).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unreadable_events_over_sqlite() {
+    let (log, _dir) = sqlite().await;
+    unreadable_events(log).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unreadable_events_over_postgres() {
+    let Some((log, _scratch)) = postgres().await else {
+        return;
+    };
+    unreadable_events(log).await;
+}
+
+#[cfg(feature = "fault-injection")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_panics_over_sqlite() {
+    let (log, _dir) = sqlite().await;
+    a_hundred_panics(log).await;
+}
+
+#[cfg(feature = "fault-injection")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_panics_over_postgres() {
+    let Some((log, _scratch)) = postgres().await else {
+        return;
+    };
+    a_hundred_panics(log).await;
 }

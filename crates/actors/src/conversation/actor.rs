@@ -10,12 +10,12 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture,
 };
-use hubbub_domain::conversation::{Command, Intent};
+use hubbub_domain::conversation::{Command, Intent, Rejection, rules};
 use hubbub_domain::ids::{CommandId, ConversationId};
 use hubbub_domain::position::{Epoch, Seq};
 use hubbub_event_log::{Marker, SnapshotRow};
@@ -25,13 +25,14 @@ use hubbub_wire::stored::EventRow;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, UNAVAILABLE_RETRY_AFTER_MS, unavailable};
 use crate::conversation::core::{Sequencer, Unread};
 use crate::conversation::fold::LoadError;
 use crate::conversation::load::load;
 use crate::conversation::turn::{Ask, Effect, Loaded, LookedUp, Round, TakeBack, Ticket, Turn};
 use crate::partition::actor::{MAILBOX_MESSAGES_MAX, PartitionActor, YIELD_EVERY};
 use crate::partition::input::PartitionInput;
+use crate::partition::residents::Failure;
 use crate::shared::{Lodging, Shared};
 
 /// What a caller wants of a conversation.
@@ -73,7 +74,43 @@ pub(crate) enum ConversationInput {
     /// Leave memory if nothing waits; say so either way.
     Leave,
     /// Be gone. Pending callers are told nothing definite, except by a failed actor those whose request was not begun.
-    Die,
+    Die(NotBegun),
+}
+
+/// What callers hear whose request a failed conversation did not begin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NotBegun {
+    /// Come again after this long.
+    Later(Duration),
+    /// It is read-only.
+    ReadOnly,
+}
+
+impl NotBegun {
+    /// A repetition is never rejected for good: what it repeats may be stored, and only the log could say so.
+    pub(crate) fn reply(self, retry: bool) -> OwnerReply {
+        match self {
+            Self::ReadOnly if !retry => OwnerReply::Rejected(Rejection::Conflict {
+                reason: rules::UNREADABLE,
+            }),
+            Self::ReadOnly => unavailable(),
+            Self::Later(pause) => OwnerReply::Unavailable {
+                retry_after_ms: u32::try_from(pause.as_millis())
+                    .unwrap_or(u32::MAX)
+                    .max(UNAVAILABLE_RETRY_AFTER_MS),
+            },
+        }
+    }
+}
+
+impl Want {
+    /// Whether it may have been stored before.
+    pub(crate) fn is_retry(&self) -> bool {
+        match self {
+            Self::Command { retry, .. } => *retry,
+            Self::Mark(_) => false,
+        }
+    }
 }
 
 impl Message for ConversationInput {
@@ -109,6 +146,8 @@ struct Caller {
     trace: Option<TraceContext>,
     /// Its event was handed over for the log: only durability may speak now.
     submitted: bool,
+    /// What it asks for may be stored already.
+    retry: bool,
 }
 
 impl Actor for ConversationActor {
@@ -168,7 +207,7 @@ impl ConversationActor {
             ConversationInput::TakenBack(round, how) => {
                 self.core.take_back(round, &how, now, &mut effects);
             }
-            ConversationInput::Leave | ConversationInput::Die => {}
+            ConversationInput::Leave | ConversationInput::Die(_) => {}
         }
         effects
     }
@@ -182,6 +221,7 @@ impl ConversationActor {
                 answer: request.answer,
                 trace: request.trace,
                 submitted: false,
+                retry: request.want.is_retry(),
             },
         );
         match request.want {
@@ -332,7 +372,7 @@ impl ConversationActor {
             Ok(Some(row)) => self.save(row),
             Ok(None) => {}
             Err(panic) => {
-                self.fail(&describe(&*panic), false);
+                self.fail(&describe(&*panic), Failure::Crashed);
                 return;
             }
         }
@@ -342,7 +382,7 @@ impl ConversationActor {
 
     /// Nothing more is judged here. Callers whose events are on the way to the log hear nothing definite; the others are told that it
     /// was not done as soon as the partition has taken notice, so that a repetition meets the next actor and not this one.
-    fn fail(&mut self, why: &str, for_good: bool) {
+    fn fail(&mut self, why: &str, failure: Failure) {
         self.failed = true;
         tracing::error!(
             conversation.id = %self.birth.conversation,
@@ -353,7 +393,7 @@ impl ConversationActor {
         self.callers.retain(|_, caller| !caller.submitted);
         self.tell_parent(PartitionInput::Failed {
             conversation: self.birth.conversation,
-            for_good,
+            failure,
         });
     }
 
@@ -378,10 +418,10 @@ impl Handler<ConversationInput> for ConversationActor {
     fn handle(&mut self, input: ConversationInput, context: &mut Context<Self>) {
         self.breathe(context);
         match input {
-            ConversationInput::Die => {
+            ConversationInput::Die(told) => {
                 for (_, caller) in self.callers.drain() {
                     if self.failed && self.birth.answers.get() {
-                        caller.answer.unavailable();
+                        caller.answer.send(told.reply(caller.retry));
                     }
                 }
                 context.stop();
@@ -396,14 +436,17 @@ impl Handler<ConversationInput> for ConversationActor {
                 | LoadError::Undecodable(_)
                 | LoadError::Inconsistent(_)),
             )) => {
-                let for_good = !matches!(error, LoadError::Panicked { .. });
-                self.fail(&error.to_string(), for_good);
+                let failure = match error {
+                    LoadError::Panicked { .. } => Failure::Crashed,
+                    _ => Failure::Unreadable,
+                };
+                self.fail(&error.to_string(), failure);
             }
             input => match catch_unwind(AssertUnwindSafe(|| self.step(input))) {
                 Ok(effects) => self.perform(effects, context),
                 Err(panic) => {
                     self.birth.shared.stats.panics.one();
-                    self.fail(&describe(&*panic), false);
+                    self.fail(&describe(&*panic), Failure::Crashed);
                 }
             },
         }

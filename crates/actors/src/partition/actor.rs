@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use actix::dev::SendError;
 use actix::{
@@ -22,7 +23,9 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::Answer;
-use crate::conversation::actor::{Birth, ConversationActor, ConversationInput, Request, describe};
+use crate::conversation::actor::{
+    Birth, ConversationActor, ConversationInput, NotBegun, Request, describe,
+};
 use crate::conversation::turn::{Decided, MarkerMove, Round, TakeBack};
 use crate::lane::core::refused;
 use crate::lane::{LaneHandle, LaneInput, LaneUnavailable, Report};
@@ -30,7 +33,7 @@ use crate::partition::core::{NoPlace, PartitionCore, Phase};
 use crate::partition::input::{PartitionBirth, PartitionInput};
 use crate::partition::marks::Marks;
 use crate::partition::publisher::Publisher;
-use crate::partition::residents::{AfterCrash, Residents, Route};
+use crate::partition::residents::{AfterCrash, Failure, Residents, Route};
 use crate::permits::BUSY_RETRY_AFTER_MS;
 use crate::shared::Shared;
 use crate::stats::as_u64;
@@ -54,6 +57,8 @@ pub(crate) struct PartitionActor {
     answers: Rc<Cell<bool>>,
     left: Arc<AtomicBool>,
     finishing: Option<oneshot::Sender<()>>,
+    /// Conversations of this partition that the host's gauge counts as out of service.
+    out_of_service: usize,
     handled: u32,
 }
 
@@ -81,7 +86,7 @@ impl PartitionActor {
             context.set_mailbox_capacity(MAILBOX_MESSAGES_MAX);
             Self {
                 core: PartitionCore::new(birth.partition, birth.epoch, birth.head),
-                residents: Residents::new(),
+                residents: Residents::new(birth.shared.pauses),
                 marks: Marks::new(birth.partition),
                 lane: birth.lane,
                 publisher: Some(birth.publisher),
@@ -89,6 +94,7 @@ impl PartitionActor {
                 answers: Rc::new(Cell::new(true)),
                 left: birth.left,
                 finishing: None,
+                out_of_service: 0,
                 handled: 0,
                 shared: birth.shared,
                 partition: birth.partition,
@@ -123,12 +129,13 @@ impl PartitionActor {
             }
             PartitionInput::Failed {
                 conversation,
-                for_good,
-            } => self.failed(conversation, for_good, context),
+                failure,
+            } => self.failed(conversation, failure, context),
             PartitionInput::Lane(report) => self.lane_reports(report, context),
             PartitionInput::Tick => {
                 self.write_markers(context);
                 self.make_room();
+                self.count_out_of_service();
             }
             PartitionInput::Finish(done) => {
                 self.core.hand_off();
@@ -150,13 +157,15 @@ impl PartitionActor {
 
     fn route(&mut self, request: Request, context: &mut Context<Self>) {
         let conversation = request.conversation;
-        match self.residents.route(conversation, request) {
+        let now = self.shared.now().instant;
+        match self.residents.route(conversation, request, now) {
             Route::Live(actor, request) => self.forward(&actor, request, context),
             Route::Absent(request) => {
                 self.restart(conversation, VecDeque::from([request]), context);
             }
             Route::Parked => {}
-            Route::Quarantined(request) => request.answer.unavailable(),
+            Route::Quarantined(request, pause) => refuse(request, NotBegun::Later(pause)),
+            Route::ReadOnly(request) => refuse(request, NotBegun::ReadOnly),
         }
     }
 
@@ -175,7 +184,7 @@ impl PartitionActor {
             }
             // It died without a word: a panic outside of what its shell catches.
             Err(SendError::Closed(ConversationInput::Turn(request))) => {
-                self.failed(conversation, false, context);
+                self.failed(conversation, Failure::Crashed, context);
                 self.route(request, context);
             }
             Ok(()) | Err(_) => {}
@@ -190,6 +199,10 @@ impl PartitionActor {
         context: &mut Context<Self>,
     ) {
         if requests.is_empty() {
+            return;
+        }
+        if self.core.is_in_flight(conversation) {
+            self.residents.settle(conversation, requests);
             return;
         }
         if self.shared.residency.surplus(self.residents.live()) > 0
@@ -215,24 +228,49 @@ impl PartitionActor {
     fn failed(
         &mut self,
         conversation: ConversationId,
-        for_good: bool,
+        failure: Failure,
         context: &mut Context<Self>,
     ) {
-        if let Some(actor) = self.residents.handle(conversation) {
-            tell(actor, ConversationInput::Die);
-        }
+        let actor = self.residents.handle(conversation).cloned();
         let in_flight = self.core.is_in_flight(conversation);
-        match self.residents.crashed(conversation, in_flight, for_good) {
-            AfterCrash::Restart(parked) => self.restart(conversation, parked, context),
-            AfterCrash::Settle => {}
-            AfterCrash::Quarantine(parked) => {
-                self.shared.stats.quarantines.one();
-                tracing::error!(conversation.id = %conversation, partition = %self.partition, "conversation in quarantine");
-                for request in parked {
-                    request.answer.unavailable();
-                }
+        let now = self.shared.now().instant;
+        let (parked, told) = match self
+            .residents
+            .crashed(conversation, in_flight, failure, now)
+        {
+            AfterCrash::Restart(parked) => {
+                dismiss(actor, NotBegun::Later(Duration::ZERO));
+                self.restart(conversation, parked, context);
+                return;
             }
+            AfterCrash::Settle => (VecDeque::new(), NotBegun::Later(Duration::ZERO)),
+            AfterCrash::Quarantine(parked, pause) => {
+                self.shared.stats.quarantines.one();
+                tracing::error!(conversation.id = %conversation, partition = %self.partition, ?pause, "conversation in quarantine");
+                (parked, NotBegun::Later(pause))
+            }
+            AfterCrash::ReadOnly(parked) => {
+                self.shared.stats.unreadable.one();
+                tracing::error!(
+                    conversation.id = %conversation, partition = %self.partition,
+                    "conversation is read-only, because its events cannot be read"
+                );
+                (parked, NotBegun::ReadOnly)
+            }
+        };
+        dismiss(actor, told);
+        for request in parked {
+            refuse(request, told);
         }
+        self.count_out_of_service();
+    }
+
+    /// Brings this partition's share of the host's gauge up to date.
+    fn count_out_of_service(&mut self) {
+        let now = self.residents.out_of_service();
+        let gauge = &self.shared.out_of_service;
+        gauge.add(now);
+        gauge.subtract(std::mem::replace(&mut self.out_of_service, now));
     }
 
     fn dismiss_everyone(&mut self) {
@@ -275,7 +313,7 @@ impl PartitionActor {
             Err(NoPlace::Void) => {}
             Err(NoPlace::Unstorable(error)) => {
                 tracing::error!(conversation.id = %conversation, %error, "event without a stored form");
-                self.failed(conversation, false, context);
+                self.failed(conversation, Failure::Crashed, context);
             }
         }
     }
@@ -412,9 +450,13 @@ impl PartitionActor {
         self.answers.set(false);
         self.left.store(true, Ordering::Release);
         for actor in self.residents.handles() {
-            tell(actor, ConversationInput::Die);
+            tell(
+                actor,
+                ConversationInput::Die(NotBegun::Later(Duration::ZERO)),
+            );
         }
         self.residents.clear();
+        self.count_out_of_service();
         self.marks = Marks::new(self.partition);
         self.publisher = None;
         let closed = self.lane.send(LaneInput::Close {
@@ -454,6 +496,19 @@ impl Handler<PartitionInput> for PartitionActor {
             self.leave(Phase::InDoubt, context);
         }
     }
+}
+
+/// Ends a failed conversation's actor, if there still is one.
+fn dismiss(actor: Option<Addr<ConversationActor>>, told: NotBegun) {
+    if let Some(actor) = actor {
+        tell(&actor, ConversationInput::Die(told));
+    }
+}
+
+/// A definite no to a request that nobody began.
+fn refuse(request: Request, told: NotBegun) {
+    let reply = told.reply(request.want.is_retry());
+    request.answer.send(reply);
 }
 
 /// Tells a conversation something that is no request; one that is gone needs no telling.

@@ -15,6 +15,7 @@ use crate::conversation::actor::Request;
 use crate::conversation::turn::{Decided, MarkerMove, Round};
 use crate::lane::{LaneHandle, Report};
 use crate::partition::publisher::Publisher;
+use crate::partition::residents::Failure;
 use crate::shared::Shared;
 
 /// Everything that reaches a partition's mailbox.
@@ -39,7 +40,7 @@ pub(crate) enum PartitionInput {
     /// From a conversation: it cannot go on.
     Failed {
         conversation: ConversationId,
-        for_good: bool,
+        failure: Failure,
     },
     /// From its lane.
     Lane(Report),

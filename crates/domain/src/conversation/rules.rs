@@ -47,6 +47,8 @@ texts! {
     LAST_OWNER_KEEPS_ROLE = "the last owner cannot be demoted";
     /// `MEMBERS_MAX` reached.
     FULL = "the conversation has as many members as it may have";
+    /// An event of it is damaged, or of a release that this one does not know.
+    UNREADABLE = "an event of this conversation cannot be read, so it is read-only for now";
     /// The id is taken by another creation, which no derived id can be.
     EXISTS = "the conversation exists already";
 

@@ -1,12 +1,12 @@
 //! What a panic costs, and what an unreadable event costs: one conversation, never its neighbours, never the process.
 
-use hubbub_domain::conversation::Command;
-use hubbub_domain::position::{Offset, PartitionId, Seq};
-use hubbub_event_log::{AppendBatch, AppendOutcome, EventLog};
-use hubbub_testkit::{fresh_uuid, wait};
+use hubbub_domain::conversation::{Command, Rejection, rules};
+use hubbub_domain::position::{PartitionId, Seq};
+use hubbub_testkit::wait;
 use hubbub_wire::bus::OwnerReply;
 
 use super::*;
+use crate::partition::residents::Pauses;
 
 /// Panics for every message whose text says so.
 fn poison() -> BeforeJudging {
@@ -64,72 +64,128 @@ async fn what_was_in_flight_at_a_panic_is_unknown_to_its_sender_and_known_to_the
     world.end().await;
 }
 
+fn later(reply: &OwnerReply) -> u32 {
+    match reply {
+        OwnerReply::Unavailable { retry_after_ms } => *retry_after_ms,
+        other => panic!("not unavailable: {other:?}"),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn three_panics_in_a_row_put_a_conversation_into_quarantine_and_its_neighbours_run_on() {
     let world = World::with(quick(), Some(poison())).await;
     let sick = world.pair_in(PartitionId::new(1)).await;
     let neighbour = world.pair_in(PartitionId::new(1)).await;
-    for _ in 0..100 {
-        assert!(matches!(
-            world.say(&sick, "poison").await,
-            OwnerReply::Unavailable { .. }
-        ));
+    for round in 0..100 {
+        later(&world.say(&sick, "poison").await);
+        let said = accepted(world.say(&neighbour, "fine").await);
+        assert_eq!(said.seq, Seq::new(2 + round));
     }
+    let stats = world.host.stats();
     assert_eq!(
-        (world.host.stats().panics, world.host.stats().quarantines),
-        (3, 1)
+        (stats.panics, stats.quarantines, stats.out_of_service),
+        (3, 1, 1)
     );
-    assert!(matches!(
-        world.say(&sick, "fine").await,
-        OwnerReply::Unavailable { .. }
-    ));
-    accepted(world.say(&neighbour, "fine").await);
+    let told = later(&world.say(&sick, "fine").await);
+    assert!(
+        (1_000..=10_000).contains(&told),
+        "the rest of its quarantine: {told}"
+    );
     world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_cannot_be_read_takes_one_conversation_out_of_service() {
-    let mut world = World::start().await;
-    let partition = PartitionId::new(1);
-    let sick = world.pair_in(partition).await;
-    let neighbour = world.pair_in(partition).await;
-    accepted(world.say(&sick, "soon unreadable").await);
-
-    // A row that no release has written, stored by someone who owned the partition for a moment.
-    let me = Incarnation::from_uuid(fresh_uuid());
-    let (epoch, head) = world.seize(partition, me).await;
-    let mut row = world.stored(sick.id).await.pop().unwrap();
-    row.kind = 9_999;
-    row.seq = row.seq.next();
-    row.offset = head.next();
-    row.epoch = epoch;
-    row.command_id = world.command_id();
-    let mut lane = world.log.open_lane(me, 0).await.unwrap();
-    let stored = lane
-        .append(AppendBatch {
-            fence: vec![(partition, epoch)],
-            rows: vec![row],
-        })
-        .await;
-    assert!(matches!(stored, AppendOutcome::Done { .. }), "{stored:?}");
-    world.acquire(partition).await;
-
+async fn a_conversation_comes_back_from_quarantine_by_itself() {
+    let pauses = Pauses {
+        quarantine_min: Duration::from_millis(50),
+        ..Pauses::default()
+    };
+    let options = HostOptions { pauses, ..quick() };
+    let world = World::with(options, Some(poison())).await;
+    let sick = world.pair().await;
     for _ in 0..3 {
-        assert!(matches!(
-            world.say(&sick, "anyone?").await,
-            OwnerReply::Unavailable { .. }
-        ));
+        later(&world.say(&sick, "poison").await);
     }
-    let said = accepted(world.say(&neighbour, "unharmed").await);
-    assert_eq!(said.seq, Seq::new(2));
     assert_eq!(world.host.stats().quarantines, 1);
-    wait::eventually(wait::DEADLINE, "the head", async || {
-        world
-            .host
-            .heads()
-            .iter()
-            .any(|head| head.partition == partition && head.head == Offset::new(5))
+    wait::eventually(wait::DEADLINE, "it to be back", async || {
+        matches!(world.say(&sick, "fine").await, OwnerReply::Accepted(_))
+    })
+    .await;
+    wait::eventually(wait::DEADLINE, "nobody out of service", async || {
+        world.host.stats().out_of_service == 0
     })
     .await;
     world.end().await;
+}
+
+/// Damages the newest event of a conversation, lets the partition be served anew, and finds just that conversation read-only.
+async fn read_only_after(how: impl Fn(&mut EventRow)) {
+    let partition = PartitionId::new(1);
+    let pauses = Pauses {
+        read_only: Duration::from_millis(50),
+        ..Pauses::default()
+    };
+    let mut world = World::with(HostOptions { pauses, ..quick() }, None).await;
+    let sick = world.pair_in(partition).await;
+    let neighbour = world.pair_in(partition).await;
+    let place = accepted(world.say(&sick, "soon unreadable").await).seq;
+    let sound = world.stored(sick.id).await.pop().unwrap();
+    assert_eq!(sound.seq, place);
+    world.log.damage(partition, sound.offset, &how);
+    world.acquire(partition).await;
+
+    let read_only = OwnerReply::Rejected(Rejection::Conflict {
+        reason: rules::UNREADABLE,
+    });
+    for round in 0..3 {
+        assert_eq!(world.say(&sick, "anyone?").await, read_only);
+        let said = accepted(world.say(&neighbour, "unharmed").await);
+        assert_eq!(said.seq, Seq::new(2 + round));
+    }
+    let mut repeated = world.request(world.message(&sick, "was this stored?"));
+    repeated.retry = true;
+    let reply = world.host.handle(repeated, None).await;
+    assert!(
+        matches!(reply, OwnerReply::Unavailable { .. }),
+        "nothing definite about what may be stored: {reply:?}"
+    );
+    let stats = world.host.stats();
+    assert_eq!((stats.quarantines, stats.panics), (0, 0));
+    assert!(stats.unreadable >= 1 && stats.out_of_service == 1);
+    assert_eq!(world.host.heads().len(), 16, "no partition was given up");
+
+    // Someone mends it.
+    world
+        .log
+        .damage(partition, sound.offset, |row| *row = sound.clone());
+    wait::eventually(wait::DEADLINE, "it to be written again", async || {
+        matches!(world.say(&sick, "back").await, OwnerReply::Accepted(_))
+    })
+    .await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrupt_event_makes_its_conversation_read_only() {
+    read_only_after(|row| row.crc ^= 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrupt_text_makes_its_conversation_read_only() {
+    read_only_after(|row| row.body = Some(bytes::Bytes::from_static(b"another text"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_a_future_version_makes_its_conversation_read_only() {
+    read_only_after(|row| row.ver = 999).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_an_unknown_kind_makes_its_conversation_read_only() {
+    read_only_after(|row| row.kind = 9_999).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_in_a_form_that_nobody_knows_makes_its_conversation_read_only() {
+    read_only_after(|row| row.fmt = 99).await;
 }
