@@ -2,6 +2,7 @@
 
 mod descriptors;
 mod gauges;
+mod neighbours;
 mod pools;
 mod stores;
 mod wake;
@@ -294,7 +295,16 @@ impl Base {
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
         };
-        Edge::start(options, deps).await.context("start the edge")
+        let started = if settings.is_cluster() {
+            let neighbours = Arc::new(neighbours::Others::new(
+                self.me,
+                Arc::clone(&self.stores.log),
+            ));
+            Edge::start_among(neighbours, options, deps).await
+        } else {
+            Edge::start(options, deps).await
+        };
+        started.context("start the edge")
     }
 
     /// The ownership loop; what it returns is set when the loop has ended.
@@ -316,6 +326,7 @@ impl Base {
             ownership: OwnershipSettings {
                 join_delay_ms: settings.join_delay_ms,
                 rebalance_percent: settings.rebalance_percent,
+                hold_off_ms: settings.hold_off_ms,
             },
         };
         let rows: Arc<dyn Ownership> = self.stores.log.clone();

@@ -67,6 +67,8 @@ pub(crate) struct Settings {
     pub(crate) join_delay_ms: u64,
     /// Share of the partitions that an owner hands over in ten seconds.
     pub(crate) rebalance_percent: u32,
+    /// How long nothing is moved after a node came, went or was lost.
+    pub(crate) hold_off_ms: u64,
     /// Bytes of conversations in memory, about, in MiB.
     pub(crate) conversations_mib: u64,
     /// Open connections of clients; 0 = what the descriptor limit allows, up to 60,000.
@@ -120,6 +122,7 @@ impl Default for Settings {
             heartbeat_ms: 1_000,
             join_delay_ms: 15_000,
             rebalance_percent: 2,
+            hold_off_ms: 10_000,
             conversations_mib: 512,
             connections: 0,
             drain_ms: 2_000,

@@ -142,6 +142,11 @@ pub(crate) const TABLE: &[Setting] = &[
         "partitions an owner hands over in ten seconds",
     ),
     setting(
+        "hold_off_ms",
+        "milliseconds",
+        "how long no partition is moved after a node was lost, left or came back to sight",
+    ),
+    setting(
         "conversations_mib",
         "MiB",
         "conversations in memory, about; the quietest leave first",
