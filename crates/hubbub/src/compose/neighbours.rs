@@ -75,7 +75,7 @@ mod tests {
             },
             NodeRow {
                 state: NodeState::Draining,
-                ..other.clone()
+                ..other
             },
         ] {
             assert!(!hears(me, &not), "{not:?}");
