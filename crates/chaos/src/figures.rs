@@ -49,6 +49,16 @@ pub fn millis(span: Time) -> f64 {
     (micros / 100.0).round() / 10.0
 }
 
+/// A count as a figure.
+pub fn number(count: u64) -> f64 {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts of a run are far below 2^53"
+    )]
+    let number = count as f64;
+    number
+}
+
 /// When things happened in a row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Moments {
@@ -71,7 +81,7 @@ pub struct WriteGaps {
     pub concerned: Spread,
     /// From the fault on, elsewhere.
     pub others: Spread,
-    /// From the fault on, of senders whose own connection broke meanwhile: the way back is part of it.
+    /// From the fault on, of senders whose own connection broke meanwhile or whose node was hit: the way back is part of it.
     pub own_line_broke: Spread,
     /// Writes that were never acked.
     pub never_acked: usize,
@@ -79,7 +89,12 @@ pub struct WriteGaps {
 
 impl WriteGaps {
     /// Of these waits.
-    pub fn of(waits: &[Wait], concerned: &BTreeSet<Uuid>, moments: Moments) -> Self {
+    pub fn of(
+        waits: &[Wait],
+        concerned: &BTreeSet<Uuid>,
+        nodes_hit: &BTreeSet<u32>,
+        moments: Moments,
+    ) -> Self {
         let (mut before, mut inside, mut others, mut broke) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut never_acked = 0;
@@ -91,7 +106,7 @@ impl WriteGaps {
             let span = acked_at.saturating_sub(wait.asked_at);
             let list = if acked_at < moments.injected {
                 &mut before
-            } else if wait.own_line_broke {
+            } else if wait.own_line_broke || nodes_hit.contains(&wait.node) {
                 &mut broke
             } else if concerned.contains(&wait.conversation) {
                 &mut inside
@@ -163,6 +178,7 @@ mod tests {
             command: Uuid::from_u128(u128::from(asked_at)),
             asked_at,
             acked_at,
+            node: 0,
             own_line_broke: broke,
         }
     }
@@ -181,7 +197,7 @@ mod tests {
             wait(1, 1_100_000, Some(9_000_000), true),
             wait(2, 1_200_000, None, false),
         ];
-        let gaps = WriteGaps::of(&waits, &concerned, moments);
+        let gaps = WriteGaps::of(&waits, &concerned, &BTreeSet::new(), moments);
         assert_eq!(gaps.before.count, 1);
         assert_eq!(gaps.concerned.max_ms, 4_000.0);
         assert_eq!(gaps.others.max_ms, 30.0);

@@ -16,6 +16,8 @@ use anyhow::{Context as _, ensure};
 use hubbub_checker::{History, Subscription};
 use hubbub_client::{Client, ClientOptions, Rest};
 use hubbub_wire::client::Cursor;
+use hubbub_wire::client::words::ConversationKind;
+use hubbub_wire::rest::{CreateConversation, SendMessage};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::watch;
@@ -36,6 +38,8 @@ const ZIPF_EXPONENT: f64 = 0.6;
 const UNDER_WAY_MAX: usize = 2_000;
 /// How long everybody may take to connect.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(120);
+/// How long what is under way may take to end before somebody stops waiting for quiet.
+const QUIET_DEADLINE: Duration = Duration::from_secs(10);
 /// Pause between two looks at a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Notices waiting for one client's application: everything of a run fits, so the harness never slows a socket.
@@ -195,6 +199,72 @@ impl Load {
                 pacer.run(self.rate.subscribe(), self.stop.subscribe()),
             ));
         }
+    }
+
+    /// The rate at which it runs.
+    pub fn rate(&self) -> f64 {
+        *self.rate.borrow()
+    }
+
+    /// Messages acked so far.
+    pub fn acked(&self) -> u64 {
+        stage::value(&self.stage.done.acked)
+    }
+
+    /// Waits until every message asked for so far has ended, for at most [`QUIET_DEADLINE`]; to be called at rate 0.
+    pub async fn quiet(&self) {
+        let deadline = Instant::now() + QUIET_DEADLINE;
+        let done = &self.stage.done;
+        while stage::value(&done.sent)
+            > stage::value(&done.acked) + stage::value(&done.failed) + stage::value(&done.open)
+            && Instant::now() < deadline
+        {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Makes a conversation beside the load, of connected person `n` and its neighbour: for faults that are about one.
+    ///
+    /// # Errors
+    /// When the node refuses.
+    pub async fn aside(&self, n: usize) -> anyhow::Result<Uuid> {
+        let voice = self.voices.get(n).context("there are so many people")?;
+        let other = self
+            .voices
+            .get((n + 1) % self.voices.len())
+            .context("there are people")?;
+        let rest = voice.rests.first().context("there is a node")?;
+        let new = CreateConversation {
+            kind: ConversationKind::Group,
+            members: Some(vec![other.user]),
+            title: Some(format!("aside {n}")),
+            topic: None,
+            visibility: None,
+            settings: None,
+        };
+        let made = rest.create_conversation(&new, None).await;
+        Ok(made.context("make a conversation aside")?.id)
+    }
+
+    /// Person `n` says something once over REST, unrecorded; whether it was acked.
+    pub async fn say_once(&self, n: usize, conversation: Uuid, body: &str) -> bool {
+        let Some(rest) = self
+            .voices
+            .get(n)
+            .and_then(|voice| voice.rests.get(n % voice.nodes))
+        else {
+            return false;
+        };
+        let message = SendMessage {
+            body: body.to_owned(),
+            reply_to_no: None,
+            thread_root_no: None,
+            attachments: None,
+            scheduled_for: None,
+        };
+        rest.send_message(conversation, &message, None)
+            .await
+            .is_ok()
     }
 
     /// Stops asking for new things and waits for the end of those under way; what has not ended by then is given up and

@@ -118,8 +118,10 @@ pub struct Measured {
     pub owned_ms: Option<f64>,
     /// … until a command had succeeded in every conversation.
     pub commands_ms: Option<f64>,
-    /// Milliseconds from the last ack until every client was at the head of all its conversations.
+    /// … until every client had been told what was the head of each of its conversations at the healing.
     pub heads_ms: Option<f64>,
+    /// Milliseconds from the end of the load until every client was at the head.
+    pub settled_ms: Option<f64>,
     /// Conversations that the fault concerned.
     pub concerned: usize,
     /// Counters of the harness by name.

@@ -28,6 +28,8 @@ const SETTLE_DEADLINE: Duration = Duration::from_secs(90);
 const COMMANDS_DEADLINE: Duration = Duration::from_secs(90);
 /// How long partitions may take to be owned before the run stops waiting.
 const OWNED_DEADLINE: Duration = Duration::from_secs(90);
+/// How long everybody may take to come to what was the head at the healing before the run stops waiting.
+const HEADS_DEADLINE: Duration = Duration::from_secs(90);
 /// Pause between two looks at ownership; each starts a `psql`.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Lines of each node that a broken run keeps.
@@ -100,6 +102,8 @@ pub struct Scene {
     pub moments: Moments,
     /// Conversations that the fault concerns.
     pub concerned: BTreeSet<Uuid>,
+    /// Nodes that the fault hits as edges: what people at them wait is told apart.
+    pub nodes_hit: BTreeSet<u32>,
     /// What this row alone measures.
     pub extra: BTreeMap<String, f64>,
     /// The run is a short one.
@@ -116,6 +120,17 @@ impl Scene {
         self.moments.injected = self.clock.now();
         self.concerned = concerned;
         self.progress.told("fault injected");
+    }
+
+    /// The fault goes on and concerns these conversations too.
+    pub fn concerns_too(&mut self, concerned: BTreeSet<Uuid>) {
+        self.concerned.extend(concerned);
+    }
+
+    /// The fault hits this node as an edge as well.
+    pub fn hits(&mut self, node: usize) {
+        self.nodes_hit
+            .insert(u32::try_from(node).unwrap_or(u32::MAX));
     }
 
     /// Lets it last, the load going on.
@@ -185,6 +200,7 @@ async fn run_in<F: Fault + ?Sized>(
             ..Moments::default()
         },
         concerned: BTreeSet::new(),
+        nodes_hit: BTreeSet::new(),
         extra: BTreeMap::new(),
         short: bench.short,
         minutes: bench.minutes,
@@ -230,6 +246,7 @@ struct Before {
 struct Healed {
     owned_at: Option<Time>,
     commands_at: Option<Time>,
+    heads_at: Option<Time>,
 }
 
 async fn after_healing(world: &World, scene: &Scene) -> Healed {
@@ -250,10 +267,17 @@ async fn after_healing(world: &World, scene: &Scene) -> Healed {
         let probed = scene.load.probe(&all, COMMANDS_DEADLINE).await;
         probed.then(|| scene.clock.now())
     };
-    let (owned_at, commands_at) = tokio::join!(owned, commands);
+    let heads = async {
+        // What stood in the log at the healing must reach everybody, the load going on.
+        let heads = judge::heads(world).await.ok()?;
+        let converged = scene.load.converge(&heads, HEADS_DEADLINE).await;
+        converged.is_ok().then(|| scene.clock.now())
+    };
+    let (owned_at, commands_at, heads_at) = tokio::join!(owned, commands, heads);
     Healed {
         owned_at,
         commands_at,
+        heads_at,
     }
 }
 
@@ -275,6 +299,7 @@ async fn finish<F: Fault + ?Sized>(
         mut load,
         mut moments,
         concerned,
+        nodes_hit,
         extra,
         ..
     } = scene;
@@ -313,9 +338,8 @@ async fn finish<F: Fault + ?Sized>(
     };
     healing(Heals::Owned, moments.healed, healed.owned_at);
     healing(Heals::Commands, moments.healed, healed.commands_at);
-    let heads_at = converged.is_ok().then_some(at_head);
-    // The load goes on after the healing, so heads are waited for from its end.
-    healing(Heals::Heads, moments.stopped, heads_at);
+    healing(Heals::Heads, moments.healed, healed.heads_at);
+    let settled_at = converged.is_ok().then_some(at_head);
     judge::add_log(world, &people, history).await?;
     judge::add_counters(world, history);
 
@@ -324,12 +348,13 @@ async fn finish<F: Fault + ?Sized>(
     let done = &stage.done;
     let mut measured = Measured {
         moments,
-        writes: WriteGaps::of(&stage.waits(), &concerned, moments),
+        writes: WriteGaps::of(&stage.waits(), &concerned, &nodes_hit, moments),
         late_before,
         late_after,
         owned_ms: since(moments.healed, healed.owned_at),
         commands_ms: since(moments.healed, healed.commands_at),
-        heads_ms: since(moments.stopped, heads_at),
+        heads_ms: since(moments.healed, healed.heads_at),
+        settled_ms: since(moments.stopped, settled_at),
         concerned: concerned.len(),
         extra,
         ..Measured::default()

@@ -13,10 +13,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use hubbub_testkit::nats::NatsServer;
+use hubbub_testkit::nats::{NatsCluster, Role};
 use hubbub_testkit::pg::PgServer;
 use hubbub_testkit::proxy::TcpProxy;
-use hubbub_testkit::{free_port, settings};
+use hubbub_testkit::settings;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -46,8 +46,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub struct Shape {
     /// Nodes.
     pub nodes: usize,
-    /// Bus servers.
-    pub buses: usize,
     /// Further settings of every node; later ones win.
     pub settings: Vec<String>,
     /// Environment of every node.
@@ -60,7 +58,6 @@ impl Default for Shape {
     fn default() -> Self {
         Self {
             nodes: 3,
-            buses: 3,
             settings: Vec::new(),
             environment: Vec::new(),
             database_settings: Vec::new(),
@@ -79,8 +76,8 @@ pub struct World {
     // Declared in the order in which they end: nodes before what they stand on.
     /// The nodes; an ended one stays in its place.
     pub nodes: Vec<Node>,
-    /// The bus servers.
-    pub buses: Vec<NatsServer>,
+    /// The three bus servers, with the reference configuration of `nats/cluster`.
+    pub buses: NatsCluster,
     /// The database server.
     pub postgres: PgServer,
     database: Database,
@@ -100,9 +97,10 @@ impl World {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
-        let postgres = tokio::task::block_in_place(|| PgServer::start(&database_settings))?;
+        let postgres =
+            tokio::task::block_in_place(|| PgServer::start_reference(&database_settings))?;
         let database = Database::at(&postgres.url())?.create("hubbub").await?;
-        let buses = tokio::task::block_in_place(|| start_buses(shape.buses))?;
+        let buses = tokio::task::block_in_place(start_buses)?;
         let mut nodes = Vec::with_capacity(shape.nodes);
         for n in 0..shape.nodes {
             nodes.push(start_node(n, &binary, shape, &postgres, &database, &buses).await?);
@@ -262,6 +260,29 @@ impl World {
         Ok(counts)
     }
 
+    /// How often, in seconds of the database's clock with at least one takeover, partitions were taken over since then
+    /// (milliseconds since 1970): a takeover of many partitions at once counts once.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn takeover_moments(&self, since_ms: u64) -> anyhow::Result<u64> {
+        self.database
+            .number(&format!(
+                "select count(distinct (owner, at / 1000)) from log_epoch where reason = 'takeover' and at > {since_ms}"
+            ))
+            .await
+    }
+
+    /// Milliseconds since 1970 by the database's clock.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn database_time(&self) -> anyhow::Result<u64> {
+        self.database
+            .number("select (extract(epoch from clock_timestamp()) * 1000)::bigint")
+            .await
+    }
+
     /// Whether every partition is owned by a node whose heart beats.
     ///
     /// # Errors
@@ -327,21 +348,18 @@ async fn start_node(
     shape: &Shape,
     postgres: &PgServer,
     database: &Database,
-    buses: &[NatsServer],
+    buses: &NatsCluster,
 ) -> anyhow::Result<Node> {
     let name = format!("node-{}", n + 1);
     let to_database = TcpProxy::start(SocketAddr::from(([127, 0, 0, 1], postgres.port()))).await?;
-    let mut to_buses = Vec::with_capacity(buses.len());
-    let mut bus_urls = Vec::with_capacity(buses.len());
-    // Each node has a server of its own as the first choice.
-    for k in 0..buses.len() {
-        let Some(bus) = buses.get((n + k) % buses.len()) else {
-            continue;
-        };
-        let line = TcpProxy::start(bus.address()).await?;
-        bus_urls.push(line.url_through(&bus.url()));
-        to_buses.push(line);
+    let mut to_buses = Vec::new();
+    for address in buses.addresses() {
+        to_buses.push(TcpProxy::start(address).await?);
     }
+    // Each node has a server of its own as the first choice.
+    let mut addresses: Vec<SocketAddr> = to_buses.iter().map(TcpProxy::listen_addr).collect();
+    let servers = addresses.len().max(1);
+    addresses.rotate_left(n % servers);
     let mut all = NODE_SETTINGS
         .iter()
         .map(|&pair| pair.to_owned())
@@ -356,40 +374,21 @@ async fn start_node(
             "--database-url",
             &to_database.url_through(database.url()),
             "--nats-url",
-            &bus_urls.join(","),
+            &buses.url_at(Role::Node, &addresses),
         ]
         .map(str::to_owned)
         .to_vec(),
         environment: shape.environment.clone(),
     };
-    // The lines stand in the order of the servers, whatever the node prefers.
-    to_buses.rotate_right(n % buses.len().max(1));
     Node::start(&name, plan, Some(to_database), to_buses)
 }
 
-/// Bus servers that know each other. They do not tell clients of each other, or a node would find a way around its lines.
-fn start_buses(count: usize) -> anyhow::Result<Vec<NatsServer>> {
+fn start_buses() -> anyhow::Result<NatsCluster> {
     let binary = settings::read(settings::NATS_BIN).with_context(|| {
-        format!(
-            "{} names no nats-server; `cargo xtask chaos` does",
-            settings::NATS_BIN
-        )
+        let variable = settings::NATS_BIN;
+        format!("{variable} names no nats-server; `cargo xtask chaos` sets it")
     })?;
-    let ports: Vec<u16> = (0..count).map(|_| free_port()).collect();
-    let routes: Vec<String> = ports
-        .iter()
-        .map(|port| format!("nats-route://127.0.0.1:{port}"))
-        .collect();
-    ports
-        .iter()
-        .map(|port| {
-            let cluster = format!(
-                "cluster {{ name: chaos, listen: \"127.0.0.1:{port}\", no_advertise: true, routes: [{}] }}",
-                routes.join(", ")
-            );
-            NatsServer::start_at(PathBuf::from(&binary), &cluster)
-        })
-        .collect()
+    NatsCluster::start_at(&PathBuf::from(binary))
 }
 
 async fn keep_reading(readings: Readings, targets: Targets) {

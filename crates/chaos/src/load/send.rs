@@ -54,7 +54,7 @@ pub async fn send(
 ) -> Option<Ack> {
     let command = fresh_uuid();
     let asked_at = stage.clock.now();
-    let reconnects = voice.notes().reconnects;
+    let (node, reconnects) = (voice.node(), voice.notes().reconnects);
     one(&stage.done.sent);
     let mut attempt = Attempt {
         stage,
@@ -86,6 +86,7 @@ pub async fn send(
         command,
         asked_at,
         acked_at,
+        node,
         own_line_broke: voice.notes().reconnects != reconnects,
     });
     match ended {

@@ -20,6 +20,8 @@ pub struct Wait {
     pub asked_at: Time,
     /// When it was acked; `None`: never.
     pub acked_at: Option<Time>,
+    /// The node that the sender's connection was at when it asked.
+    pub node: u32,
     /// The sender's own connection broke meanwhile, so that the wait is partly that of its way back.
     pub own_line_broke: bool,
 }

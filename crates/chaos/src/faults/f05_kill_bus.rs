@@ -1,0 +1,61 @@
+//! F5: one of three bus servers is killed. Writes do not wait; what was lost on the way is healed.
+
+use async_trait::async_trait;
+
+use crate::row::{Fault, Measured, Verdict};
+use crate::scene::Scene;
+use crate::world::World;
+
+/// Seconds that the server stays dead.
+const DEAD_S: f64 = 10.0;
+/// How late a delivery may be.
+const LATE_MS: f64 = 5_000.0;
+
+/// The row.
+#[derive(Debug, Default)]
+pub struct KillBus {
+    victim: usize,
+}
+
+#[async_trait]
+impl Fault for KillBus {
+    fn id(&self) -> &'static str {
+        "F5"
+    }
+
+    fn name(&self) -> &'static str {
+        "kill 1 of 3 NATS"
+    }
+
+    fn expected(&self) -> &'static str {
+        "gaps healed"
+    }
+
+    async fn inject(&mut self, world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {
+        self.victim = scene.choose(world.nodes.len());
+        world.buses.server(self.victim).kill();
+        // Nobody's writes are to wait.
+        scene.injected(std::collections::BTreeSet::new());
+        scene.last(DEAD_S).await;
+        Ok(())
+    }
+
+    async fn heal(&mut self, world: &mut World, _scene: &mut Scene) -> anyhow::Result<()> {
+        tokio::task::block_in_place(|| world.buses.server(self.victim).restart());
+        Ok(())
+    }
+
+    fn judge(&self, measured: &Measured, verdict: &mut Verdict) {
+        verdict.others_unharmed(measured);
+        verdict.at_most("delivery late, ms", measured.late_after.max_ms, LATE_MS);
+        verdict.at_most(
+            "takeovers",
+            crate::figures::number(measured.takeovers()),
+            0.0,
+        );
+        verdict.must_have_happened(
+            "gaps and last messages healed",
+            measured.counter("feed_healed_gaps") + measured.counter("feed_healed_last"),
+        );
+    }
+}
