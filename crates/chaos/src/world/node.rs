@@ -185,6 +185,22 @@ impl Node {
         lines.get(hidden..).unwrap_or_default().join("\n")
     }
 
+    /// How many descriptors it has open.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn open_descriptors(&self) -> anyhow::Result<u64> {
+        self.process.open_descriptors()
+    }
+
+    /// How many descriptors it may have open from now on; `None`: without a bound. Returns what was allowed before.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn limit_descriptors(&self, count: Option<u64>) -> anyhow::Result<Option<u64>> {
+        self.process.limit_descriptors(count)
+    }
+
     /// Nothing passes between it and the database, in either direction, and new connections are closed.
     pub fn cut_database(&self) {
         if let Some(line) = &self.database_line {
