@@ -28,6 +28,7 @@ mod lane;
 #[doc(hidden)]
 mod partition;
 pub mod permits;
+mod sabotage;
 mod shared;
 #[doc(hidden)]
 pub mod sim;

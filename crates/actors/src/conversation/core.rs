@@ -32,6 +32,7 @@ use crate::conversation::registers::Registers;
 use crate::conversation::turn::{
     Ask, Decided, Effect, Loaded, LookedUp, Now, Round, TakeBack, Ticket, Turn,
 };
+use crate::sabotage;
 
 /// New events that make a snapshot worth its write when the conversation leaves memory (ARCHITECTURE.md §6).
 pub const SNAPSHOT_EVENTS_MIN: u64 = 64;
@@ -281,7 +282,10 @@ impl Sequencer {
         }
     }
 
-    fn judge(&mut self, ask: Box<Ask>, now: Now, effects: &mut Vec<Effect>) {
+    fn judge(&mut self, mut ask: Box<Ask>, now: Now, effects: &mut Vec<Effect>) {
+        if sabotage::NO_DEDUPE {
+            sabotage::forget_the_id(&mut ask, &self.state);
+        }
         if ask.deadline <= now.instant {
             effects.push(no_service(ask.ticket));
             return;
@@ -399,7 +403,7 @@ impl Sequencer {
         while self
             .judged
             .front()
-            .is_some_and(|judged| judged.after <= self.durable)
+            .is_some_and(|judged| judged.after <= self.durable || sabotage::ACK_BEFORE_COMMIT)
         {
             let Some(judged) = self.judged.pop_front() else {
                 return;

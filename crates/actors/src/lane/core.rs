@@ -16,6 +16,7 @@ use crate::conversation::core::Unread;
 use crate::conversation::turn::{Round, TakeBack};
 use crate::lane::Report;
 use crate::lane::queue::{Drawn, LaneQueue, LaneRow};
+use crate::sabotage;
 
 /// Conflicts in a row on a command id that no look-up finds: then the log contradicts itself, and repeating would never end.
 const UNEXPLAINED_MAX: u8 = 3;
@@ -111,6 +112,9 @@ impl LaneCore {
             AppendOutcome::Refused(refusal) => {
                 let how = TakeBack::Answer(refused(*refusal));
                 self.take_back_all(&drawn, &how)
+            }
+            AppendOutcome::Unknown if sabotage::RETRY_SAME_EPOCH => {
+                self.take_back_all(&drawn, &TakeBack::Rerun { found: Vec::new() })
             }
             AppendOutcome::Unknown => self.leave(&drawn, || Report::InDoubt),
             AppendOutcome::Conflict(_) | AppendOutcome::Broken => {

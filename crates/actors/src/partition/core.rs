@@ -15,6 +15,7 @@ use hubbub_wire::stored::{EncodeError, EventRow};
 
 use crate::conversation::turn::{Decided, Round};
 use crate::lane::queue::LaneRow;
+use crate::sabotage;
 
 /// Where a partition stands at this node (ARCHITECTURE.md §5). Acquiring is the ownership loop's; the actor begins with Recovering.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,6 +63,15 @@ struct InFlight {
     row: EventRow,
     recipients: Option<Vec<UserId>>,
     trace: Option<TraceContext>,
+}
+
+impl InFlight {
+    fn entry(&self) -> EvEntry {
+        EvEntry {
+            row: self.row.clone(),
+            recipients: self.recipients.clone(),
+        }
+    }
 }
 
 /// Events for the bus, with the trace of the first command of its commit that has one.
@@ -197,6 +207,12 @@ impl PartitionCore {
             events.push(EvEntry { row, recipients });
         }
         self.durable = self.durable.max(through);
+        if sabotage::PUBLISH_BEFORE_COMMIT {
+            events.extend(self.in_flight.iter().map(InFlight::entry));
+        }
+        if sabotage::SWAPPED_PUBLISHES {
+            sabotage::swap_neighbours(&mut events);
+        }
         if let Some(first) = events.first() {
             let batch = EvBatch {
                 partition: self.partition,

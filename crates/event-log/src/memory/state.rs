@@ -61,7 +61,7 @@ impl State {
     fn passes(&self, partition: PartitionId, epoch: Epoch) -> bool {
         self.fence
             .get(&partition)
-            .is_some_and(|row| row.epoch == epoch)
+            .is_some_and(|row| row.epoch == epoch || cfg!(feature = "sabotage-no-fence"))
     }
 
     fn append(
@@ -285,7 +285,11 @@ impl State {
             if row.owner != claim.expected_owner || row.epoch != claim.expected_epoch {
                 continue;
             }
-            row.epoch = next_epoch(row.epoch, now);
+            let is_bumped =
+                row.epoch == Epoch::ZERO || !cfg!(feature = "sabotage-epoch-not-bumped");
+            if is_bumped {
+                row.epoch = next_epoch(row.epoch, now);
+            }
             row.owner = Some(me);
             let epoch = row.epoch;
             let head = self.head(claim.partition);

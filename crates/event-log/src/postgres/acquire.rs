@@ -132,6 +132,20 @@ async fn end_blockers(helpers: &Pool, pid: i32, owners: Vec<String>) -> Infallib
     }
 }
 
+/// Later than every epoch before it, also than those that a restored backup has forgotten.
+#[cfg(not(feature = "sabotage-epoch-not-bumped"))]
+macro_rules! next_epoch {
+    () => {
+        "greatest(epoch + 1, floor(extract(epoch from statement_timestamp()) * 1000)::bigint - $3)"
+    };
+}
+#[cfg(feature = "sabotage-epoch-not-bumped")]
+macro_rules! next_epoch {
+    () => {
+        "greatest(epoch, 1 + 0 * $3::bigint)"
+    };
+}
+
 /// New epochs and the newest segment that exists for this week. Seeded from the clock, so that no epoch comes back after a restore.
 async fn bump(
     connection: &mut PgConnection,
@@ -140,14 +154,16 @@ async fn bump(
 ) -> Result<(), sqlx::Error> {
     let newest = segments::newest_begun(connection).await?;
     let partitions: Vec<i16> = held.iter().map(|partition| column(*partition)).collect();
-    sqlx::query(
+    sqlx::query(concat!(
         "update log_partition set
-            epoch = greatest(epoch + 1, floor(extract(epoch from statement_timestamp()) * 1000)::bigint - $3),
+            epoch = ",
+        next_epoch!(),
+        ",
             owner = $2,
             segment = greatest(segment, $4),
             acquired_at = floor(extract(epoch from statement_timestamp()) * 1000)::bigint
-        where partition = any($1)",
-    )
+        where partition = any($1)"
+    ))
     .bind(partitions)
     .bind(me.uuid())
     .bind(EPOCH_ORIGIN_MILLIS)

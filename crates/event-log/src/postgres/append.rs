@@ -17,12 +17,29 @@ use sqlx::{PgConnection, Row as _};
 use crate::columns::{partition, signed, unsigned};
 use crate::port::{AppendBatch, ReadError};
 
+/// What makes a stale owner harmless.
+#[cfg(not(feature = "sabotage-no-fence"))]
+macro_rules! fence {
+    () => {
+        " and p.epoch = wanted.epoch"
+    };
+}
+#[cfg(feature = "sabotage-no-fence")]
+macro_rules! fence {
+    () => {
+        ""
+    };
+}
+
 /// The statement. Arrays instead of rows: one plan for every batch size.
-pub(super) const APPEND: &str = r#"
+pub(super) const APPEND: &str = concat!(
+    r#"
 with fenced as materialized (
-    select p.partition, p.epoch, p.segment
+    select p.partition, wanted.epoch, p.segment
     from unnest($1::smallint[], $2::bigint[]) as wanted(partition, epoch)
-    join log_partition p on p.partition = wanted.partition and p.epoch = wanted.epoch
+    join log_partition p on p.partition = wanted.partition"#,
+    fence!(),
+    r#"
     order by p.partition
     for no key update of p
 ), stored as (
@@ -36,7 +53,8 @@ with fenced as materialized (
 )
 select partition, count(*) - 1
 from (select partition from fenced union all select partition from stored) as seen
-group by partition"#;
+group by partition"#
+);
 
 /// The fence as two columns.
 pub(super) fn fence_columns(fence: &[(PartitionId, Epoch)]) -> (Vec<i16>, Vec<i64>) {
