@@ -235,6 +235,8 @@ pub async fn a_full_queue_drops_and_counts(pair: Pair) {
         "it hears again when there is room"
     );
     assert_eq!((small.dropped(), large.dropped()), (6, 0));
+    let usage = pair.there.usage();
+    assert_eq!((usage.dropped, usage.requests_waiting), (6, 0));
 }
 
 /// Dropping a subscription ends it: a request then finds nobody.

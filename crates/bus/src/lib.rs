@@ -17,7 +17,7 @@ pub mod subject;
 pub use memory::{Fault, MemoryBus};
 pub use nats::{ConnectError, NatsBus, NatsOptions};
 pub use port::{
-    Bus, BusStatus, Delivery, PAYLOAD_BYTES_MAX, PublishError, ReplyTo, RequestError,
+    Bus, BusStatus, BusUse, Delivery, PAYLOAD_BYTES_MAX, PublishError, ReplyTo, RequestError,
     SubscribeError, Subscription,
 };
 pub use subject::{Subject, SubjectPattern, UnknownSubject};

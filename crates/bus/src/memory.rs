@@ -19,8 +19,8 @@ use tokio::time::Instant;
 
 use crate::PAYLOAD_BYTES_MAX;
 use crate::port::{
-    Bus, BusStatus, Delivery, PublishError, ReplyAddress, ReplyTo, RequestError, SubscribeError,
-    Subscription,
+    Bus, BusStatus, BusUse, Delivery, PublishError, ReplyAddress, ReplyTo, RequestError,
+    SubscribeError, Subscription,
 };
 use crate::subject::{Subject, SubjectPattern};
 
@@ -65,6 +65,8 @@ struct State {
     listeners: Vec<Listener>,
     judge: Option<Judge>,
     held: Vec<Message>,
+    /// Messages dropped by all listeners together.
+    dropped: AtomicU64,
 }
 
 type Judge = Box<dyn FnMut(Subject) -> Fault + Send>;
@@ -200,6 +202,7 @@ impl State {
                 Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
                 Err(mpsc::error::TrySendError::Full(_)) => {
                     listener.dropped.fetch_add(1, Ordering::Relaxed);
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
                 }
             }
         }
@@ -212,6 +215,7 @@ impl fmt::Debug for State {
             .field("listeners", &self.listeners)
             .field("faulty", &self.judge.is_some())
             .field("held", &self.held.len())
+            .field("dropped", &self.dropped)
             .finish()
     }
 }
@@ -341,6 +345,13 @@ impl Bus for MemoryBus {
             .down
             .lock()
             .map_or(Duration::ZERO, |down| down.elapsed())
+    }
+
+    fn usage(&self) -> BusUse {
+        BusUse {
+            dropped: self.shared.state.lock().dropped.load(Ordering::Relaxed),
+            ..BusUse::default()
+        }
     }
 }
 

@@ -32,8 +32,8 @@ use crate::PAYLOAD_BYTES_MAX;
 use crate::nats::inbox::Inbox;
 use crate::nats::link::Link;
 use crate::port::{
-    Bus, BusStatus, Delivery, PublishError, ReplyAddress, ReplyTo, RequestError, SubscribeError,
-    Subscription,
+    Bus, BusStatus, BusUse, Delivery, PublishError, ReplyAddress, ReplyTo, RequestError,
+    SubscribeError, Subscription,
 };
 use crate::subject::{Subject, SubjectPattern};
 
@@ -50,6 +50,8 @@ pub struct NatsBus {
     client: Client,
     link: Arc<Link>,
     inbox: Arc<Inbox>,
+    /// Messages dropped by all subscriptions together.
+    dropped: Arc<AtomicU64>,
     /// Ends the tasks that hold the client.
     _tasks: DropGuard,
 }
@@ -83,6 +85,7 @@ impl NatsBus {
             client,
             link,
             inbox,
+            dropped: Arc::default(),
             _tasks: tasks,
         })
     }
@@ -167,7 +170,8 @@ impl Bus for NatsBus {
         let (queue, deliveries) = mpsc::channel(capacity.max(1));
         let dropped = Arc::new(AtomicU64::new(0));
         let stop = CancellationToken::new();
-        let forwarding = forward(subscriber, queue, Arc::clone(&dropped), stop.clone());
+        let counters = [Arc::clone(&dropped), Arc::clone(&self.dropped)];
+        let forwarding = forward(subscriber, queue, counters, stop.clone());
         spawn_named("bus subscription", OnError::Log, forwarding);
         Ok(Subscription {
             deliveries,
@@ -226,6 +230,14 @@ impl Bus for NatsBus {
         self.link.watch()
     }
 
+    fn usage(&self) -> BusUse {
+        BusUse {
+            dropped: self.dropped.load(Ordering::Relaxed),
+            starved: self.starved(),
+            requests_waiting: self.inbox.waiting(),
+        }
+    }
+
     fn silent_for(&self) -> Duration {
         self.link.silent_for()
     }
@@ -275,7 +287,7 @@ async fn round_trip(client: &Client, inbox: &Inbox) -> bool {
 async fn forward(
     mut subscriber: async_nats::Subscriber,
     queue: mpsc::Sender<Delivery>,
-    dropped: Arc<AtomicU64>,
+    dropped: [Arc<AtomicU64>; 2],
     stop: CancellationToken,
 ) {
     loop {
@@ -290,7 +302,9 @@ async fn forward(
         match queue.try_send(delivery) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
-                dropped.fetch_add(1, Ordering::Relaxed);
+                for counter in &dropped {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
             }
             Err(mpsc::error::TrySendError::Closed(_)) => return,
         }

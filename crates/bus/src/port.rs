@@ -54,6 +54,22 @@ pub trait Bus: Send + Sync + 'static {
     /// How long ago this process last had proof that the bus carries messages out and back in. Under a second while all is well; it goes on
     /// growing while nothing comes back, also while [`Bus::status`] still says up.
     fn silent_for(&self) -> Duration;
+
+    /// How its queues are used; for metrics.
+    fn usage(&self) -> BusUse {
+        BusUse::default()
+    }
+}
+
+/// One look at the queues of a bus.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct BusUse {
+    /// Messages dropped because a subscription's queue was full, since the start, over all subscriptions.
+    pub dropped: u64,
+    /// Messages dropped before they reached a subscription's queue, since the start: this process had not run for long.
+    pub starved: u64,
+    /// Requests that wait for their answers now.
+    pub requests_waiting: usize,
 }
 
 /// Whether the bus is there.

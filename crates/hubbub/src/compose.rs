@@ -15,6 +15,7 @@ use anyhow::Context;
 use hubbub_actors::{ActorHost, HostDeps, HostOptions};
 use hubbub_cluster::node::HOST_EVENTS_QUEUE;
 use hubbub_cluster::ownership::OwnershipSettings;
+use hubbub_cluster::server::{CommandServer, serve_commands};
 use hubbub_cluster::{
     ClusterNode, CommandRouter, Fate, HostEvent, Lease, LocalConversations, NodeOptions,
     OwnersView, Router,
@@ -225,16 +226,17 @@ impl Base {
     ) -> anyhow::Result<Arc<dyn CommandRouter>> {
         let local: Arc<dyn LocalConversations> = host.clone();
         if settings.is_cluster() {
-            hubbub_cluster::server::serve_commands(
-                self.me,
-                Arc::clone(&self.stores.bus),
-                Arc::clone(&local),
-                Arc::clone(&self.lease),
-                &self.tasks,
-                self.rest_ends.clone(),
-            )
-            .await
-            .context("listen for commands of other nodes")?;
+            let server = CommandServer {
+                me: self.me,
+                bus: Arc::clone(&self.stores.bus),
+                local: Arc::clone(&local),
+                lease: Arc::clone(&self.lease),
+                view: Arc::clone(&self.view),
+                metrics: Some(self.metrics.cluster.clone()),
+            };
+            serve_commands(server, &self.tasks, self.rest_ends.clone())
+                .await
+                .context("listen for commands of other nodes")?;
             hubbub_cluster::ranges::serve_ranges(
                 self.me,
                 Arc::clone(&self.stores.bus),
@@ -253,13 +255,14 @@ impl Base {
         )
         .await
         .context("listen for heads")?;
-        Ok(Arc::new(Router::new(
+        let router = Router::new(
             self.me,
             Arc::clone(&self.view),
             local,
             Arc::clone(&self.stores.bus),
             Arc::clone(&self.lease),
-        )))
+        );
+        Ok(Arc::new(router.reporting_to(self.metrics.cluster.clone())))
     }
 
     async fn start_edge(
@@ -289,7 +292,7 @@ impl Base {
             router: Arc::clone(router),
             bus: Arc::clone(&self.stores.bus),
             log: Arc::clone(&self.stores.edge_log),
-            read_models: Arc::new(self.stores.projections.reader()),
+            read_models: self.stores.reader.clone(),
             identity: Arc::clone(&self.stores.identity),
             partitions: self.partitions,
             clock: Arc::clone(&self.clock),
@@ -340,7 +343,8 @@ impl Base {
             Arc::clone(&self.lease),
         )
         .await
-        .context("register this node")?;
+        .context("register this node")?
+        .reporting_to(self.metrics.cluster.clone());
         let (found, fate) = watch::channel(None);
         let ends = self.ownership_ends.clone();
         self.tasks.spawn(async move {

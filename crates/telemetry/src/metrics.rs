@@ -157,6 +157,8 @@ groups! {
         counter publishes = "hubbub_bus_publishes_total", "Messages handed to the bus";
         counter publish_failures = "hubbub_bus_publish_failures_total", "Messages that the bus refused";
         counter dropped = "hubbub_bus_dropped_total", "Messages dropped because a subscription's queue was full";
+        counter starved = "hubbub_bus_starved_total", "Messages dropped before they reached a subscription: this process had not run for long";
+        gauge requests_waiting = "hubbub_bus_requests_waiting", "Requests to other nodes that wait for their answers";
         gauge publish_queue_bytes = "hubbub_bus_publish_queue_bytes", "Bytes that wait to be published";
     }
 

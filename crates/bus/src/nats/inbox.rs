@@ -38,6 +38,11 @@ pub(super) struct Question {
 }
 
 impl Inbox {
+    /// Requests that wait for their answers now.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.lock().len()
+    }
+
     /// Subscribes and hands out answers until `stop`.
     pub(super) async fn listen(
         client: &Client,

@@ -34,6 +34,16 @@ pub(crate) async fn keep_up(
         }
         let up = *stores.bus.status().borrow() == BusStatus::Up;
         metrics.bus.up.set(i64::from(up));
+        let bus = stores.bus.usage();
+        raise_to(&metrics.bus.dropped, bus.dropped);
+        raise_to(&metrics.bus.starved, bus.starved);
+        metrics
+            .bus
+            .requests_waiting
+            .set(count(bus.requests_waiting));
+        let (events, bytes) = stores.reader.kept();
+        metrics.projections.kept_events.set(count(events));
+        metrics.projections.kept_bytes.set(count(bytes));
         let serving = u64::try_from(host.heads().len()).unwrap_or(u64::MAX);
         metrics.cluster.partitions_serving.set(gauge(serving));
         let total = |field: fn(&ProjectorStats) -> u64| {
@@ -78,6 +88,10 @@ fn resident_bytes() -> Option<u64> {
         .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib.saturating_mul(1_024))
+}
+
+fn count(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 fn gauge(value: u64) -> i64 {

@@ -7,7 +7,7 @@ use anyhow::Context;
 use hubbub_accounts::{Accounts, AccountsOptions, Identity};
 use hubbub_bus::{Bus, MemoryBus, NatsBus, NatsOptions};
 use hubbub_event_log::{EventLog, LogReader, PgLog, PgOptions, SqliteLog};
-use hubbub_projections::{PostgresOptions, Projections};
+use hubbub_projections::{PostgresOptions, Projections, Reader};
 use hubbub_telemetry::{Clock, SystemClock};
 
 use super::pools::{self, Pools};
@@ -34,6 +34,8 @@ pub(crate) struct Stores {
     pub(crate) edge_log: Arc<dyn LogReader>,
     pub(crate) identity: Arc<dyn Identity>,
     pub(crate) projections: Projections,
+    /// The queries of this node's edge.
+    pub(crate) reader: Arc<Reader>,
     pub(crate) bus: Arc<dyn Bus>,
     /// `None` in embedded mode.
     pub(crate) pools: Option<Pools>,
@@ -67,6 +69,7 @@ impl Stores {
             edge_log: log.clone(),
             log,
             identity: Arc::new(identity),
+            reader: Arc::new(projections.reader()),
             projections,
             bus: Arc::new(MemoryBus::new()),
             pools: None,
@@ -116,6 +119,7 @@ impl Stores {
             owner_log: Arc::new(owner.clone()),
             edge_log,
             identity: accounts.clone(),
+            reader: Arc::new(projections.reader()),
             projections,
             bus: Arc::new(bus),
             pools: Some(Pools {
