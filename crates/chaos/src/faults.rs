@@ -3,13 +3,23 @@
 pub mod f01_kill_node;
 pub mod f02_stop_owner;
 pub mod f03_kill_database;
+pub mod f04_fail_over;
 pub mod f05_kill_bus;
 pub mod f06_all_buses_down;
+pub mod f07_cut_edge_from_bus;
 pub mod f08_cut_owner_from_database;
+pub mod f10_slow_readers;
+pub mod f11_storm;
+pub mod f12_rolling_restart;
 pub mod f13_clocks;
+pub mod f14_bad_rows;
 pub mod f15_panics;
+pub mod f16_kill_at_each_step;
 pub mod f17_flapping_links;
 pub mod f18_starved_edge;
+pub mod f19_overload;
+pub mod f20_limits;
+pub mod f22_half_open;
 pub mod f23_projector_behind;
 
 use crate::row::Fault;
@@ -23,13 +33,23 @@ pub fn all() -> Vec<Box<dyn Fault>> {
         Box::new(f01_kill_node::KillNode::default()),
         Box::new(f02_stop_owner::StopOwner::default()),
         Box::new(f03_kill_database::KillDatabase),
+        Box::new(f04_fail_over::FailOver::default()),
         Box::new(f05_kill_bus::KillBus::default()),
         Box::new(f06_all_buses_down::AllBusesDown),
+        Box::new(f07_cut_edge_from_bus::CutEdgeFromBus::default()),
         Box::new(f08_cut_owner_from_database::CutOwner::default()),
+        Box::new(f10_slow_readers::SlowReaders),
+        Box::new(f11_storm::Storm),
+        Box::new(f12_rolling_restart::RollingRestart::default()),
         Box::new(f13_clocks::Clocks),
+        Box::new(f14_bad_rows::BadRows::default()),
         Box::new(f15_panics::Panics::default()),
+        Box::new(f16_kill_at_each_step::KillAtEachStep::default()),
         Box::new(f17_flapping_links::FlappingLinks::default()),
         Box::new(f18_starved_edge::StarvedEdge),
+        Box::new(f19_overload::Overload),
+        Box::new(f20_limits::Limits),
+        Box::new(f22_half_open::HalfOpen::default()),
         Box::new(f23_projector_behind::ProjectorBehind::default()),
     ]
 }

@@ -5,6 +5,7 @@
 pub mod database;
 pub mod metrics;
 pub mod node;
+pub mod postgres;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -25,6 +26,11 @@ use crate::world::database::Database;
 use crate::world::metrics::Reading;
 use crate::world::node::{Node, NodePlan, START_DEADLINE};
 
+/// The reference settings of a node, which those below come on top of.
+const NODE_REFERENCE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../deploy/reference/node.toml"
+);
 /// Settings of every node: nobody is slowed down by budgets, and three nodes share the partitions within seconds. The lease
 /// and the heartbeat are the product's own, for they decide how long a takeover takes.
 const NODE_SETTINGS: &[&str] = &[
@@ -52,6 +58,10 @@ pub struct Shape {
     pub environment: Vec<(String, String)>,
     /// Lines of `postgresql.conf`.
     pub database_settings: Vec<(String, String)>,
+    /// A disk that holds the nodes' tables and nothing else of the database server.
+    pub heap_disk: Option<PathBuf>,
+    /// A disk that holds the database server's write-ahead log.
+    pub wal_disk: Option<PathBuf>,
 }
 
 impl Default for Shape {
@@ -61,6 +71,8 @@ impl Default for Shape {
             settings: Vec::new(),
             environment: Vec::new(),
             database_settings: Vec::new(),
+            heap_disk: None,
+            wal_disk: None,
         }
     }
 }
@@ -92,14 +104,7 @@ impl World {
     /// # Errors
     /// When a part is not installed or does not start.
     pub async fn start(binary: PathBuf, shape: &Shape) -> anyhow::Result<Self> {
-        let database_settings: Vec<(&str, &str)> = shape
-            .database_settings
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
-        let postgres =
-            tokio::task::block_in_place(|| PgServer::start_reference(&database_settings))?;
-        let database = Database::at(&postgres.url())?.create("hubbub").await?;
+        let (postgres, database) = postgres::start(shape).await?;
         let buses = tokio::task::block_in_place(start_buses)?;
         let mut nodes = Vec::with_capacity(shape.nodes);
         for n in 0..shape.nodes {
@@ -369,6 +374,8 @@ async fn start_node(
         binary: binary.to_owned(),
         settings: all,
         arguments: [
+            "--config",
+            NODE_REFERENCE,
             "--node-id",
             &name,
             "--database-url",

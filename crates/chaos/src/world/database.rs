@@ -72,13 +72,15 @@ impl Database {
             .with_context(|| format!("{text:?} is no number"))
     }
 
-    /// Makes a fresh database of that name in this instance.
+    /// Makes a fresh database of that name in this instance, with further words of `create database`.
     ///
     /// # Errors
     /// As [`sql`](Self::sql).
-    pub async fn create(&self, name: &str) -> anyhow::Result<Self> {
-        self.sql(&format!("create database {name} template template0"))
-            .await?;
+    pub async fn create(&self, name: &str, options: &str) -> anyhow::Result<Self> {
+        self.sql(&format!(
+            "create database {name} template template0 {options}"
+        ))
+        .await?;
         let (instance, _old) = self
             .url
             .rsplit_once('/')

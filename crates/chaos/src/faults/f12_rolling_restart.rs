@@ -1,0 +1,111 @@
+//! F12: every node is stopped and started again as the next version, one after the other. They hand over what they own instead of
+//! letting it expire, and the two versions work side by side meanwhile.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use crate::row::{Fault, Measured, RowReport, Verdict};
+use crate::scene::{self, Bench, Scene};
+use crate::world::World;
+
+/// How long a node may take to hand over, send its clients away and end.
+const END_DEADLINE: Duration = Duration::from_secs(30);
+/// Pause between two looks at a node that is ending.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Seconds of load between two nodes, beside the time in which the new one gets its share.
+const BETWEEN_S: f64 = 2.0;
+
+/// The row.
+#[derive(Debug, Default)]
+pub struct RollingRestart {
+    new_binary: Option<PathBuf>,
+    is_old_known: bool,
+}
+
+#[async_trait]
+impl Fault for RollingRestart {
+    fn id(&self) -> &'static str {
+        "F12"
+    }
+
+    fn name(&self) -> &'static str {
+        "rolling restart, two versions"
+    }
+
+    fn expected(&self) -> &'static str {
+        "hand over, not expire"
+    }
+
+    async fn inject(&mut self, world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {
+        let new_binary = self
+            .new_binary
+            .clone()
+            .context("the row knows the new server")?;
+        world.read_metrics().await;
+        scene.injected(scene.all_conversations());
+        for n in 0..world.nodes.len() {
+            let began = Instant::now();
+            let node = world.nodes.get_mut(n).context("there is such a node")?;
+            node.terminate();
+            while node.exit_status().is_none() {
+                ensure!(
+                    began.elapsed() < END_DEADLINE,
+                    "{} does not end",
+                    node.name()
+                );
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            scene.note(
+                &format!("end_ms_{}", n + 1),
+                began.elapsed().as_secs_f64() * 1_000.0,
+            );
+            node.plan_mut().binary.clone_from(&new_binary);
+            world.start_node_again(n).await?;
+            world.wait_until_shared().await?;
+            scene.last(BETWEEN_S).await;
+        }
+        Ok(())
+    }
+
+    /// All of them run.
+    async fn heal(&mut self, _world: &mut World, _scene: &mut Scene) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn judge(&self, measured: &Measured, verdict: &mut Verdict) {
+        verdict.at_most("write gap p99, ms", measured.writes.concerned.p99_ms, 500.0);
+        verdict.at_most(
+            "messages that a person would see fail",
+            f64::from(
+                u32::try_from(measured.count("failed") + measured.count("open"))
+                    .unwrap_or(u32::MAX),
+            ),
+            0.0,
+        );
+        verdict.must(
+            measured.takeovers() == 0,
+            "a lease expired where partitions should have been handed over",
+        );
+        verdict.must_have_happened("clients sent elsewhere", measured.count("reconnects"));
+        if !self.is_old_known {
+            verdict.remark(
+                "no server of the previous revision was given: both versions are the same build",
+            );
+        }
+    }
+
+    /// The nodes begin as the previous version.
+    async fn run(&mut self, bench: &Bench) -> anyhow::Result<RowReport> {
+        self.new_binary = Some(bench.binary.clone());
+        self.is_old_known = bench.old_binary.is_some();
+        let mut old = bench.clone();
+        if let Some(binary) = &bench.old_binary {
+            old.binary.clone_from(binary);
+        }
+        scene::run(self, &old).await
+    }
+}
