@@ -155,6 +155,14 @@ impl Refusal {
         }
     }
 
+    /// Too much of this kind at once.
+    pub(crate) fn busy(retry_after_ms: u64) -> Self {
+        Self {
+            retry_after_ms: Some(retry_after_ms),
+            ..Self::new(ErrorCode::Busy, "too much at once on this node")
+        }
+    }
+
     /// The `error` frame that says the same.
     pub(crate) fn into_frame(self, id: Option<Uuid>) -> ErrorFrame {
         ErrorFrame {

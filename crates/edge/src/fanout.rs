@@ -41,6 +41,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::fanout::modes::RoomModes;
+use crate::gates::Gates;
 use crate::options::Neighbours;
 use crate::people::People;
 use crate::session::queue::Ticket;
@@ -66,6 +67,7 @@ pub(crate) struct FanOutDeps {
     pub(crate) sockets_per_user: usize,
     pub(crate) modes: RoomModes,
     pub(crate) neighbours: Arc<dyn Neighbours>,
+    pub(crate) gates: Arc<Gates>,
 }
 
 /// What the fan-out lets sockets see without asking it.

@@ -14,6 +14,7 @@ mod budget;
 mod error;
 mod fanout;
 mod feed;
+mod gates;
 mod http;
 mod ids;
 mod objects;
@@ -29,5 +30,6 @@ mod state;
 mod web;
 
 pub use auth::origin::BadPublicUrl;
+pub use gates::Doors;
 pub use options::{EdgeLimits, EdgeOptions, Neighbours, NoNeighbours, RoomModes};
 pub use server::{Edge, EdgeDeps, StartError};

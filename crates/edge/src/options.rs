@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use hubbub_wire::rest::{Budgets, Limits, limits};
 
 pub use crate::fanout::modes::RoomModes;
+use crate::gates::Doors;
 
 /// Settings of an edge.
 #[derive(Clone, Debug)]
@@ -31,7 +32,7 @@ pub struct EdgeOptions {
 pub struct EdgeLimits {
     /// Sockets of one user on this node.
     pub sockets_per_user: u32,
-    /// Connections of all kinds on this node; more are not accepted until some close.
+    /// Connections of all kinds on this node; more are answered 503 at once.
     pub connections: usize,
     /// How often things may be done; also published in `GET /api/v1/limits`.
     pub budgets: Budgets,
@@ -39,6 +40,8 @@ pub struct EdgeLimits {
     pub heartbeat_s: u32,
     /// Sizes at which rooms change their manners.
     pub rooms: RoomModes,
+    /// How much of each class of work goes on at once.
+    pub doors: Doors,
 }
 
 /// What this node's cluster knows of its other nodes, apart from the bus: asked when nothing is heard over it.
@@ -68,6 +71,7 @@ impl Default for EdgeLimits {
             // Two missed pongs are noticed within three of these, and a minute is allowed (F22).
             heartbeat_s: 15,
             rooms: RoomModes::default(),
+            doors: Doors::default(),
         }
     }
 }

@@ -73,6 +73,11 @@ pub fn plan(seq: Seq, access: Option<&Access>) -> Plan {
             from: access.joined_seq,
         };
     }
+    if cfg!(feature = "sabotage-resume-off-by-one") {
+        return Plan::Check {
+            from: seq.next().next(),
+        };
+    }
     Plan::Check { from: seq.next() }
 }
 

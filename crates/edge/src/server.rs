@@ -1,7 +1,7 @@
 //! Starting and stopping an edge.
 //!
-//! Start: listen (nobody is accepted yet), subscribe and read heads, then accept. Stop: no new connections, requests finish, sockets are
-//! told when to come back and closed with 1012 over the drain window, then the fan-out ends.
+//! Start: listen (nobody is accepted yet), subscribe and read heads, then accept. Stop: new sockets are refused with a time to
+//! come back, requests finish, sockets are told when to come back and closed with 1012 over the drain window, then the fan-out ends.
 //!
 //! - [`accept`] the loop · [`stream`] a connection's bytes · [`framing`] ambiguous requests · [`bare`] unreadable ones · [`metrics`] the other listener.
 
@@ -24,7 +24,7 @@ use hubbub_domain::position::PartitionCount;
 use hubbub_event_log::{LogReader, ReadError};
 use hubbub_projections::ReadModels;
 use hubbub_telemetry::{Clock, Metrics, OnError, spawn_named};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::origin::{BadPublicUrl, Origins};
 use crate::budget::Budgets;
 use crate::fanout::{self, FanOutDeps};
+use crate::gates::Gates;
 use crate::http;
 use crate::http::keys::Keys;
 use crate::options::{EdgeOptions, Neighbours, NoNeighbours};
@@ -110,6 +111,7 @@ pub struct Edge {
     addr: SocketAddr,
     metrics_addr: Option<SocketAddr>,
     draining: CancellationToken,
+    closed: CancellationToken,
     stop: CancellationToken,
     connections: TaskTracker,
     sockets: TaskTracker,
@@ -134,17 +136,18 @@ impl Edge {
         options: EdgeOptions,
         deps: EdgeDeps,
     ) -> Result<Self, StartError> {
-        let (listener, addr) = listen(options.listen).await?;
+        let (listener, addr) = listen(options.listen)?;
         let origins = match &options.public_url {
             Some(url) => Origins::of_public_url(url)?,
             None => Origins::of_listener(addr),
         };
         let metrics_listener = match options.metrics_listen {
-            Some(wanted) => Some(listen(wanted).await?),
+            Some(wanted) => Some(listen(wanted)?),
             None => None,
         };
         let (draining, stop) = (CancellationToken::new(), CancellationToken::new());
         let people = People::new(Arc::clone(&deps.identity));
+        let gates = Arc::new(Gates::new(options.limits.doors));
         let fanout_deps = FanOutDeps {
             bus: Arc::clone(&deps.bus),
             log: Arc::clone(&deps.log),
@@ -158,19 +161,31 @@ impl Edge {
                 .unwrap_or(usize::MAX),
             modes: options.limits.rooms,
             neighbours,
+            gates: Arc::clone(&gates),
         };
         let (handle, fanout) = fanout::start(fanout_deps, stop.clone()).await?;
         let (connections, sockets) = (TaskTracker::new(), TaskTracker::new());
-        let places = Arc::new(Semaphore::new(
-            options.limits.connections.clamp(1, Semaphore::MAX_PERMITS),
-        ));
+        let closed = CancellationToken::new();
+        let door = |listener, places: usize| accept::Door {
+            listener,
+            places: Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS))),
+            connections: connections.clone(),
+            draining: draining.clone(),
+            closed: closed.clone(),
+            metrics: Arc::clone(&deps.metrics),
+        };
         let metrics_addr = metrics_listener.as_ref().map(|(_, addr)| *addr);
         if let Some((listener, _)) = metrics_listener {
             let router = metrics::router(Arc::clone(&deps.metrics));
-            let places = Arc::new(Semaphore::new(metrics::CONNECTIONS_MAX));
-            let serve = accept::run(listener, router, places, connections.clone(), stop.clone());
+            let door = accept::Door {
+                // It is watched to the end.
+                draining: closed.clone(),
+                ..door(listener, metrics::CONNECTIONS_MAX)
+            };
+            let serve = accept::run(door, router);
             spawn_named("edge metrics listener", OnError::Log, serve);
         }
+        let door = door(listener, options.limits.connections);
         let shared = Arc::new(Shared {
             router: deps.router,
             bus: deps.bus,
@@ -184,6 +199,7 @@ impl Edge {
             node_id: options.node_id,
             budgets: Budgets::new(&options.limits.budgets),
             keys: Keys::new(),
+            gates,
             limits: options.limits,
             origins,
             draining: draining.clone(),
@@ -191,18 +207,13 @@ impl Edge {
             sockets: sockets.clone(),
             next_socket: AtomicU64::new(1),
         });
-        let serve = accept::run(
-            listener,
-            http::router(shared),
-            places,
-            connections.clone(),
-            draining.clone(),
-        );
+        let serve = accept::run(door, http::router(shared));
         spawn_named("edge listener", OnError::Cancel(stop.clone()), serve);
         Ok(Self {
             addr,
             metrics_addr,
             draining,
+            closed,
             stop,
             connections,
             sockets,
@@ -225,7 +236,8 @@ impl Edge {
         self.stop.cancelled().await;
     }
 
-    /// Ends in order: stops accepting, lets requests finish, sends sockets away over the drain window. `true` when all of them ended
+    /// Ends in order: new sockets are refused, requests finish, sockets are sent away over the drain window; then nobody is accepted any
+    /// more. `true` when all of them ended
     /// within `deadline`; what is left then dies with the runtime.
     pub async fn shutdown(self, deadline: Duration) -> bool {
         self.draining.cancel();
@@ -233,11 +245,12 @@ impl Edge {
         self.sockets.close();
         let drained = async {
             self.sockets.wait().await;
-            // The metrics listener's connections end with the last sockets.
-            self.stop.cancel();
+            // Until now whoever knocked was told when to come back.
+            self.closed.cancel();
             self.connections.wait().await;
         };
         let in_time = tokio::time::timeout(deadline, drained).await.is_ok();
+        self.closed.cancel();
         self.stop.cancel();
         if let Err(error) = self.fanout.await {
             tracing::error!(%error, "the fan-out did not end well");
@@ -246,12 +259,19 @@ impl Edge {
     }
 }
 
-async fn listen(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+fn listen(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |source| StartError::Listen {
         addr: wanted,
         source,
     };
-    let listener = TcpListener::bind(wanted).await.map_err(failed)?;
+    let socket = match wanted {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    };
+    let socket = socket.map_err(failed)?;
+    socket.set_reuseaddr(true).map_err(failed)?;
+    socket.bind(wanted).map_err(failed)?;
+    let listener = socket.listen(accept::BACKLOG).map_err(failed)?;
     let addr = listener.local_addr().map_err(failed)?;
     Ok((listener, addr))
 }

@@ -40,7 +40,7 @@ use crate::fanout::{CatchUp, Command, SeatRequest, Seating};
 use crate::objects;
 use crate::resume;
 use crate::session::chain::Chains;
-use crate::session::hello::Greeting;
+use crate::session::hello::{Greeting, Proven};
 use crate::session::inbound::{Done, SendJob};
 use crate::session::marks::Marks;
 use crate::session::outbox::{Closing, Outbox};
@@ -98,11 +98,11 @@ struct Session {
     leave_at: Option<Instant>,
 }
 
-/// Runs a socket from its first frame to its last. `token`: as given with the upgrade.
-pub(crate) async fn run(mut socket: WebSocket, shared: Arc<Shared>, token: Option<String>) {
+/// Runs a socket from its first frame to its last. `proven`: what was given with the upgrade.
+pub(crate) async fn run(mut socket: WebSocket, shared: Arc<Shared>, proven: Option<Proven>) {
     let draining = shared.draining.clone();
     let greeted = tokio::select! {
-        greeted = Box::pin(hello::greet(&mut socket, &shared, token)) => greeted,
+        greeted = Box::pin(hello::greet(&mut socket, &shared, proven)) => greeted,
         () = draining.cancelled() => Err(RESTART),
     };
     let greeting = match greeted {
@@ -206,9 +206,11 @@ fn catch_up(
         metrics: Arc::clone(&shared.metrics),
         found: Some((shared.fanout.clone(), forgotten)),
     };
-    let outbox = Arc::clone(outbox);
+    let (outbox, gates) = (Arc::clone(outbox), Arc::clone(&shared.gates));
     // It looks by itself whether anyone still waits: a read that is cut off costs its connection.
     spawn_named("edge resume", OnError::Log, async move {
+        // This door turns nobody away.
+        let _pass = gates.resumes.enter().await.ok();
         resume::run(&sources, user, &outbox, catch_ups).await;
     });
 }

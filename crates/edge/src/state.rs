@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::origin::Origins;
 use crate::budget::Budgets;
 use crate::fanout::FanOut;
+use crate::gates::Gates;
 use crate::http::keys::Keys;
 use crate::options::EdgeLimits;
 use crate::people::People;
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) limits: EdgeLimits,
     pub(crate) origins: Origins,
     pub(crate) budgets: Budgets,
+    pub(crate) gates: Arc<Gates>,
     pub(crate) keys: Keys,
     /// The node is going down: nobody new, everybody is asked to go.
     pub(crate) draining: CancellationToken,

@@ -220,6 +220,7 @@ impl Hub {
     fn show(&self, requests: usize) {
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let metrics = &self.deps.metrics;
+        self.deps.gates.show(metrics);
         let held = self.feeds.iter().map(PartitionFeed::held).sum();
         metrics.feed.held_events.set(gauge(held));
         metrics.edge.room_events_held.set(gauge(self.rooms.held()));

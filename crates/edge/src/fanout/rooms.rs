@@ -23,6 +23,9 @@ pub const ROOMS_HELD_MAX: usize = 65_536;
 /// Typing and markers that wait for members; more are forgotten.
 pub const WHISPERS_MAX: usize = 64;
 
+/// Who was removed stays in the fold: a build without a guarantee, for the proof that the checker would notice.
+const KICKS_ARE_IGNORED: bool = cfg!(feature = "sabotage-kick-ignored-elsewhere");
+
 /// An event in its turn, decoded.
 #[derive(Clone, Debug)]
 pub struct Arrival {
@@ -224,14 +227,18 @@ impl Rooms {
 
     /// Who receives a ready arrival.
     pub fn audience<'a>(&'a self, arrival: &'a Arrival) -> Cow<'a, [UserId]> {
-        if let Some(recipients) = &arrival.recipients {
-            return Cow::Borrowed(recipients);
-        }
         let room = self.known.get(&arrival.recorded.conversation);
         let members = match room.map(|room| &room.fold) {
             Some(Fold::Known { members, .. }) => members.as_slice(),
             Some(Fold::Loading { .. } | Fold::Unknown) | None => &[],
         };
+        if let Some(recipients) = &arrival.recipients {
+            return if KICKS_ARE_IGNORED {
+                Cow::Owned(together(recipients, members))
+            } else {
+                Cow::Borrowed(recipients)
+            };
+        }
         match &arrival.recorded.event {
             // Those who come in by it receive it as well as those who were in before.
             Event::ConversationCreated { .. } | Event::MemberAdded { .. } => {
@@ -251,12 +258,10 @@ impl Rooms {
         let seq = arrival.recorded.seq;
         room.head = Some((arrival.epoch, seq));
         let members = match (&arrival.recipients, &mut room.fold) {
-            (Some(recipients), _) => {
-                let mut members = recipients.clone();
-                members.sort_unstable();
-                members.dedup();
-                Some(members)
+            (Some(recipients), Fold::Known { members, .. }) if KICKS_ARE_IGNORED => {
+                Some(together(recipients, members))
             }
+            (Some(recipients), _) => Some(together(recipients, &[])),
             (None, Fold::Known { members, .. }) => Some(std::mem::take(members)),
             (None, Fold::Unknown | Fold::Loading { .. }) => None,
         };
@@ -436,6 +441,7 @@ pub fn fold(members: &mut Vec<UserId>, event: &Event) {
                 members.insert(place, *user);
             }
         }
+        Event::MemberRemoved { .. } if KICKS_ARE_IGNORED => {}
         Event::MemberRemoved { user, .. } => {
             if let Ok(place) = members.binary_search(user) {
                 members.remove(place);
@@ -443,6 +449,14 @@ pub fn fold(members: &mut Vec<UserId>, event: &Event) {
         }
         Event::RoleChanged { .. } | Event::MessageSent { .. } => {}
     }
+}
+
+/// Everybody of both lists once, ascending.
+fn together(some: &[UserId], others: &[UserId]) -> Vec<UserId> {
+    let mut all = [some, others].concat();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// The members before an event, from those after it. Exact, because an event that changes nothing is never stored.

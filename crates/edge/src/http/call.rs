@@ -28,6 +28,7 @@ use uuid::Uuid;
 use crate::auth::Proof;
 use crate::auth::origin::Verdict;
 use crate::error::Refusal;
+use crate::gates::Pass;
 use crate::ids;
 use crate::state::Shared;
 
@@ -41,6 +42,15 @@ const DEVICE_CHARS_MAX: usize = 200;
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// What is shed before appends are: the lower one first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Class {
+    /// P1: history, members, inbox.
+    History,
+    /// P2: search.
+    Search,
+}
 
 /// One request.
 pub(crate) struct Call {
@@ -91,6 +101,22 @@ impl Call {
             .authenticate(proof.token())
             .await?
             .ok_or_else(Refusal::unauthenticated)
+    }
+
+    /// A place among those who ask for the same class of things.
+    ///
+    /// # Errors
+    /// `busy`, after a moment of waiting.
+    pub(crate) async fn may(&self, class: Class) -> Result<Pass<'_>, Refusal> {
+        let gate = match class {
+            Class::History => &self.shared.gates.history,
+            Class::Search => &self.shared.gates.search,
+        };
+        let pass = gate.enter().await;
+        if pass.is_err() {
+            self.shared.metrics.edge.busy.inc();
+        }
+        pass
     }
 
     /// Where the request comes from, as far as it says.

@@ -14,13 +14,14 @@ use hubbub_wire::client::object as wire;
 use hubbub_wire::rest::{ChooseSettings, CreateConversation, InboxFilter, InboxQuery, SearchQuery};
 
 use crate::error::Refusal;
-use crate::http::call::{Call, created, list, ok, page_limit};
+use crate::http::call::{Call, Class, created, list, ok, page_limit};
 use crate::http::users::searched;
 use crate::ids;
 use crate::session::inbound::SEND_DEADLINE;
 
 pub(crate) async fn inbox(call: Call) -> Result<Response, Refusal> {
     let session = call.session().await?;
+    let _pass = call.may(Class::History).await?;
     let query: InboxQuery = call.query()?;
     let limit = page_limit(query.limit)?;
     match query.filter {
@@ -46,6 +47,7 @@ pub(crate) async fn inbox(call: Call) -> Result<Response, Refusal> {
 
 pub(crate) async fn rooms(call: Call) -> Result<Response, Refusal> {
     let session = call.session().await?;
+    let _pass = call.may(Class::Search).await?;
     let query: SearchQuery = call.query()?;
     let limit = page_limit(query.limit)?;
     let text = searched(query.query.as_deref())?;

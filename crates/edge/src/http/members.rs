@@ -7,12 +7,13 @@ use hubbub_domain::ids::{ConversationId, UserId};
 use hubbub_wire::rest::{AddMember, ChangeRole, ListQuery};
 
 use crate::error::Refusal;
-use crate::http::call::{Call, list as page_of, may, page_limit};
+use crate::http::call::{Call, Class, list as page_of, may, page_limit};
 use crate::objects;
 use crate::session::inbound::SEND_DEADLINE;
 
 pub(crate) async fn list(call: Call) -> Result<Response, Refusal> {
     let session = call.session().await?;
+    let _pass = call.may(Class::History).await?;
     let (id, _access) = call.conversation(session.user, Operation::Read).await?;
     let query: ListQuery = call.query()?;
     let limit = page_limit(query.limit)?;

@@ -10,12 +10,13 @@ use hubbub_wire::client::RawEvent;
 use hubbub_wire::rest::{EventsQuery, Marker, MessagesQuery, SendMessage, Stored};
 
 use crate::error::Refusal;
-use crate::http::call::{Call, created, list as page_of, ok, page_limit};
+use crate::http::call::{Call, Class, created, list as page_of, ok, page_limit};
 use crate::objects;
 use crate::session::inbound::SEND_DEADLINE;
 
 pub(crate) async fn list(call: Call) -> Result<Response, Refusal> {
     let session = call.session().await?;
+    let _pass = call.may(Class::History).await?;
     let (id, _access) = call.conversation(session.user, Operation::Read).await?;
     let query: MessagesQuery = call.query()?;
     let limit = page_limit(query.limit)?;
@@ -78,6 +79,7 @@ fn read_cursor(cursor: &str) -> Result<Anchor, Refusal> {
 
 pub(crate) async fn show(call: Call) -> Result<Response, Refusal> {
     let session = call.session().await?;
+    let _pass = call.may(Class::History).await?;
     let (id, _access) = call.conversation(session.user, Operation::Read).await?;
     let no = MessageNo::new(call.number("no")?);
     let page = call
@@ -152,6 +154,7 @@ pub(crate) async fn mark(mut call: Call) -> Result<Response, Refusal> {
 
 pub(crate) async fn events(call: Call) -> Result<Response, Refusal> {
     let session = call.session().await?;
+    let _pass = call.may(Class::History).await?;
     let (id, access) = call.conversation(session.user, Operation::Read).await?;
     let query: EventsQuery = call.query()?;
     let limit = page_limit(query.limit)?;

@@ -5,7 +5,7 @@ use hubbub_domain::ids::UserId;
 use hubbub_wire::rest::SearchQuery;
 
 use crate::error::Refusal;
-use crate::http::call::{Call, list, ok, page_limit};
+use crate::http::call::{Call, Class, list, ok, page_limit};
 use crate::objects;
 
 /// Characters of a search.
@@ -13,6 +13,7 @@ const QUERY_CHARS_MAX: usize = 128;
 
 pub(crate) async fn search(call: Call) -> Result<Response, Refusal> {
     let session = call.session().await?;
+    let _pass = call.may(Class::Search).await?;
     let query: SearchQuery = call.query()?;
     let limit = page_limit(query.limit)?;
     let text = searched(query.query.as_deref())?;

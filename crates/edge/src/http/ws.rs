@@ -11,7 +11,9 @@ use hubbub_wire::client::{FRAME_BYTES_MAX, SUBPROTOCOL};
 
 use crate::auth::Proof;
 use crate::error::Refusal;
+use crate::gates;
 use crate::session;
+use crate::session::hello::Proven;
 use crate::session::socket::{READ_BUFFER_BYTES, WRITE_BUFFER_BYTES};
 use crate::state::Shared;
 
@@ -32,18 +34,17 @@ pub(crate) async fn upgrade(
                 "a socket with a cookie needs an allowed Origin",
             ));
         }
-        Some(bearer @ Proof::Bearer(_)) => {
-            if shared
-                .identity
-                .authenticate(bearer.token())
-                .await?
-                .is_none()
-            {
-                return Err(Refusal::unauthenticated());
-            }
-        }
-        Some(Proof::Cookie(_)) | None => {}
+        Some(Proof::Cookie(_) | Proof::Bearer(_)) | None => {}
     }
+    if shared.draining.is_cancelled() || shared.fanout.is_turned_away() {
+        shared.metrics.edge.sockets_refused.inc();
+        return Err(Refusal::unavailable(ELSEWHERE_RETRY_MS));
+    }
+    if shared.gates.handshakes.is_full() {
+        shared.metrics.edge.handshakes_refused.inc();
+        return Err(gates::busy());
+    }
+    let proven = prove(&shared, proof).await?;
     let named = parts
         .headers
         .get(SEC_WEBSOCKET_PROTOCOL)
@@ -51,15 +52,10 @@ pub(crate) async fn upgrade(
     if named.is_some_and(|named| named.split(',').all(|one| one.trim() != SUBPROTOCOL)) {
         return Err(Refusal::unreadable("this endpoint speaks hubbub.v1"));
     }
-    if shared.draining.is_cancelled() || shared.fanout.is_turned_away() {
-        shared.metrics.edge.sockets_refused.inc();
-        return Err(Refusal::unavailable(ELSEWHERE_RETRY_MS));
-    }
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &shared).await;
     let upgrade = upgrade.map_err(|_rejection| {
         Refusal::unreadable("this endpoint takes WebSocket handshakes (RFC 6455) only")
     })?;
-    let token = proof.map(|proof| proof.token().to_owned());
     let tracked = shared.sockets.token();
     Ok(upgrade
         .protocols([SUBPROTOCOL])
@@ -69,7 +65,24 @@ pub(crate) async fn upgrade(
         .max_message_size(FRAME_BYTES_MAX)
         .max_frame_size(FRAME_BYTES_MAX)
         .on_upgrade(async move |socket| {
-            session::run(socket, shared, token).await;
+            session::run(socket, shared, proven).await;
             drop(tracked);
         }))
+}
+
+/// Looks a bearer token up at once, for a 401 is worth more than a close code; a cookie is looked up with `hello`.
+async fn prove(shared: &Shared, proof: Option<Proof>) -> Result<Option<Proven>, Refusal> {
+    let Some(proof) = proof else { return Ok(None) };
+    let token = proof.token().to_owned();
+    if matches!(proof, Proof::Cookie(_)) {
+        return Ok(Some(Proven { token, login: None }));
+    }
+    let _pass = shared.gates.handshakes.enter().await?;
+    let account_changes = shared.fanout.account_changes();
+    let login = shared.identity.authenticate(&token).await?;
+    let login = login.ok_or_else(Refusal::unauthenticated)?;
+    Ok(Some(Proven {
+        token,
+        login: Some((login, account_changes)),
+    }))
 }

@@ -4,9 +4,10 @@
 //! answer is recognised on its way out and replaced by a problem document with the headers that every answer has.
 
 use axum::http::StatusCode;
-use hubbub_wire::error::{ErrorCode, PROBLEM_MEDIA_TYPE, Problem};
+use hubbub_wire::error::{PROBLEM_MEDIA_TYPE, Problem};
 
 use crate::error::Refusal;
+use crate::gates;
 use crate::http::HEADERS;
 use crate::ids;
 
@@ -38,16 +39,31 @@ fn answer(status: u16) -> Vec<u8> {
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "the head of the request is too large",
         _ => "this is not a request of HTTP/1.1",
     };
-    let refusal = Refusal::unreadable(detail);
+    write_out(status, Refusal::unreadable(detail))
+}
+
+/// For someone who finds no place, before anything was read.
+pub(crate) fn busy() -> Vec<u8> {
+    write_out(StatusCode::SERVICE_UNAVAILABLE, gates::busy())
+}
+
+fn write_out(status: StatusCode, refusal: Refusal) -> Vec<u8> {
     let request_id = ids::random().simple().to_string();
-    let mut problem = Problem::new(ErrorCode::Invalid, refusal.detail, request_id);
+    let mut problem = Problem::new(refusal.code, refusal.detail, request_id);
     problem.status = status.as_u16();
+    problem.retry_after_ms = refusal.retry_after_ms;
     let body = serde_json::to_vec(&problem).unwrap_or_default();
     let mut answer = format!(
         "HTTP/1.1 {status}\r\ncontent-type: {PROBLEM_MEDIA_TYPE}\r\ncontent-length: {}\r\n\
          connection: close\r\ncache-control: no-store\r\n",
         body.len()
     );
+    if let Some(millis) = refusal.retry_after_ms {
+        let seconds = millis.div_ceil(1_000).max(1);
+        answer.push_str("retry-after: ");
+        answer.push_str(&seconds.to_string());
+        answer.push_str("\r\n");
+    }
     for (name, value) in &HEADERS {
         answer.push_str(name.as_str());
         answer.push_str(": ");
@@ -68,6 +84,8 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use hubbub_wire::error::ErrorCode;
+
     use super::*;
 
     #[test]

@@ -27,6 +27,13 @@ pub(crate) struct Greeting {
     pub(crate) welcome: ServerFrame,
 }
 
+/// What came with the upgrade.
+pub(crate) struct Proven {
+    pub(crate) token: String,
+    /// Whose it is, when it was looked up, and the account changes heard of before that.
+    pub(crate) login: Option<(Login, u64)>,
+}
+
 const LATE: Closing = Closing {
     code: close::SESSION_ENDED,
     reason: "no hello",
@@ -52,7 +59,7 @@ const NOT_NOW: Closing = Closing {
 pub(crate) async fn greet(
     socket: &mut WebSocket,
     shared: &Shared,
-    token: Option<String>,
+    proven: Option<Proven>,
 ) -> Result<Option<Greeting>, Closing> {
     let wait = tokio::time::timeout(
         Duration::from_secs(HELLO_TIMEOUT_S),
@@ -61,20 +68,29 @@ pub(crate) async fn greet(
     let Some(hello) = wait.await.map_err(|_elapsed| LATE)?? else {
         return Ok(None);
     };
-    let account_changes = shared.fanout.account_changes();
-    let Some(token) = hello.token.or(token) else {
-        return Err(NO_SESSION);
-    };
+    let (given, login) = proven.map_or((None, None), |proven| (Some(proven.token), proven.login));
     let unavailable = |error: Refusal| {
         tracing::debug!(code = %error.code, "hello could not be answered");
         NOT_NOW
     };
-    let login = shared
-        .identity
-        .authenticate(&token)
-        .await
-        .map_err(|error| unavailable(error.into()))?
-        .ok_or(NO_SESSION)?;
+    let pass = shared.gates.handshakes.enter().await;
+    let _pass = pass.map_err(|busy| {
+        shared.metrics.edge.handshakes_refused.inc();
+        unavailable(busy)
+    })?;
+    let known = login.filter(|_| hello.token.is_none() || hello.token == given);
+    let (login, account_changes) = if let Some(known) = known {
+        known
+    } else {
+        let account_changes = shared.fanout.account_changes();
+        let token = hello.token.or(given).ok_or(NO_SESSION)?;
+        let login = shared
+            .identity
+            .authenticate(&token)
+            .await
+            .map_err(|error| unavailable(error.into()))?;
+        (login.ok_or(NO_SESSION)?, account_changes)
+    };
     let user = shared
         .identity
         .user(login.user)

@@ -285,7 +285,7 @@ impl Session {
         self.under_way.push(Box::pin(async move {
             Done::Page {
                 id,
-                answer: page(&shared, id, conversation, user, anchor, limit).await,
+                answer: gated_page(&shared, id, conversation, user, anchor, limit).await,
             }
         }));
     }
@@ -321,6 +321,19 @@ fn read_history(history: &History) -> Result<(Anchor, usize), Refusal> {
         }
     };
     Ok((anchor, limit))
+}
+
+async fn gated_page(
+    shared: &Shared,
+    id: Uuid,
+    conversation: ConversationId,
+    user: UserId,
+    anchor: Anchor,
+    limit: usize,
+) -> Result<PageFrame, Refusal> {
+    let pass = shared.gates.history.enter().await;
+    let _pass = pass.inspect_err(|_busy| shared.metrics.edge.busy.inc())?;
+    page(shared, id, conversation, user, anchor, limit).await
 }
 
 async fn page(

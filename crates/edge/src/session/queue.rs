@@ -211,6 +211,9 @@ impl Queue {
     /// Adds a caught-up event for the holder of the conversation's first ticket; for others nothing happens.
     pub fn feed_event(&mut self, ticket: Ticket, event: EventItem) {
         if self.is_first(event.conversation, ticket) {
+            if cfg!(feature = "sabotage-resume-twice") {
+                self.enqueue_event(event.clone());
+            }
             self.enqueue_event(event);
             if self.event_bytes() > EVENT_BYTES_MAX {
                 self.overflow();

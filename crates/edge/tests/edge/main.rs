@@ -10,6 +10,9 @@
     reason = "a test may stop at the first surprise; helpers outside of test functions are not recognised as tests"
 )]
 
+mod blind;
+mod crowds;
+mod cut;
 mod errors;
 mod faults;
 mod gate;

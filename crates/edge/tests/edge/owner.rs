@@ -32,7 +32,7 @@ pub(crate) const PARTITIONS: PartitionCount = PartitionCount::EMBEDDED;
 pub(crate) struct Owner {
     pub(crate) log: MemoryLog,
     bus: Arc<dyn Bus>,
-    me: Incarnation,
+    pub(crate) me: Incarnation,
     pub(crate) inner: tokio::sync::Mutex<Inner>,
     /// Whether small conversations name their recipients.
     pub(crate) inline: AtomicBool,
@@ -46,6 +46,8 @@ pub(crate) struct Faults {
     pub(crate) silent: Mutex<Option<PartitionId>>,
     /// Whoever asks about it is told that the log contradicts itself.
     pub(crate) unreadable: Mutex<Option<ConversationId>>,
+    /// Whoever asks for members waits while this is locked for writing.
+    pub(crate) members: tokio::sync::RwLock<()>,
     /// What commits just after the next access was judged.
     pub(crate) meanwhile: Mutex<Vec<Command>>,
     /// How often access was asked for.

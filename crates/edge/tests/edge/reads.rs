@@ -236,6 +236,7 @@ impl ReadModels for Owner {
 
     async fn membership(&self, id: ConversationId) -> Result<Option<MembershipFold>, QueryError> {
         self.readable(id)?;
+        let _turn = self.faults.members.read().await;
         let inner = self.inner.lock().await;
         Ok(inner
             .conversations

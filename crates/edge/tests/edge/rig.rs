@@ -24,6 +24,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
+use crate::cut::CutLog;
 use crate::gate::Gate;
 use crate::owner::{Owner, PARTITIONS};
 
@@ -35,6 +36,8 @@ pub(crate) struct Rig {
     pub(crate) owner: Arc<Owner>,
     pub(crate) edges: Vec<Edge>,
     pub(crate) gate: Arc<Gate>,
+    /// As the edges read it.
+    pub(crate) log: Arc<CutLog>,
     /// What the database says of other nodes.
     pub(crate) neighbours: Arc<Others>,
     _data: tempfile::TempDir,
@@ -74,6 +77,7 @@ impl Rig {
         let bus = MemoryBus::new();
         let owner = Owner::start(Arc::new(bus.clone())).await;
         let neighbours = Arc::new(Others::default());
+        let log = Arc::new(CutLog::new(owner.log.clone()));
         let mut started = Vec::new();
         for n in 0..edges {
             let options = EdgeOptions {
@@ -87,7 +91,7 @@ impl Rig {
             let deps = EdgeDeps {
                 router: Arc::clone(&owner) as _,
                 bus: Arc::new(bus.clone()),
-                log: Arc::new(owner.log.clone()),
+                log: Arc::clone(&log) as _,
                 read_models: Arc::clone(&owner) as _,
                 identity: Arc::clone(&identity),
                 partitions: PARTITIONS,
@@ -104,6 +108,7 @@ impl Rig {
             owner,
             edges: started,
             gate,
+            log,
             neighbours,
             _data: data,
             _heads: heads.drop_guard(),
@@ -164,6 +169,19 @@ impl Rig {
             body.as_ref(),
         )
         .await
+    }
+
+    /// A metric of an edge.
+    pub(crate) async fn metric(&self, edge: usize, name: &str) -> u64 {
+        let addr = self.edges[edge].metrics_addr().unwrap();
+        let answer = call(addr, "GET", "/metrics", &[], None).await;
+        let text = String::from_utf8(answer.body).unwrap();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no metric {name}"))
+            .parse()
+            .unwrap()
     }
 
     /// A group of `owner` with the others.
