@@ -66,6 +66,8 @@ pub struct Moments {
     pub began: Time,
     /// The fault was injected.
     pub injected: Time,
+    /// The healing began.
+    pub healing: Time,
     /// The fault was over.
     pub healed: Time,
     /// Nothing new was asked for any more.
@@ -79,8 +81,10 @@ pub struct WriteGaps {
     pub before: Spread,
     /// From the fault on, in the conversations concerned.
     pub concerned: Spread,
-    /// From the fault on, elsewhere.
+    /// From the fault to its healing, elsewhere.
     pub others: Spread,
+    /// Elsewhere from the healing on, while who came back gets its share again.
+    pub others_after: Spread,
     /// From the fault on, of senders whose own connection broke meanwhile or whose node was hit: the way back is part of it.
     pub own_line_broke: Spread,
     /// Writes that were never acked.
@@ -95,8 +99,8 @@ impl WriteGaps {
         nodes_hit: &BTreeSet<u32>,
         moments: Moments,
     ) -> Self {
-        let (mut before, mut inside, mut others, mut broke) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut before, mut inside, mut others, mut others_after, mut broke) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut never_acked = 0;
         for wait in waits {
             let Some(acked_at) = wait.acked_at else {
@@ -110,6 +114,8 @@ impl WriteGaps {
                 &mut broke
             } else if concerned.contains(&wait.conversation) {
                 &mut inside
+            } else if moments.healing > 0 && acked_at >= moments.healing {
+                &mut others_after
             } else {
                 &mut others
             };
@@ -119,6 +125,7 @@ impl WriteGaps {
             before: Spread::of(before),
             concerned: Spread::of(inside),
             others: Spread::of(others),
+            others_after: Spread::of(others_after),
             own_line_broke: Spread::of(broke),
             never_acked,
         }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use hubbub_checker::{History, Subscription};
 use hubbub_client::{Client, ClientOptions, Rest};
+use hubbub_testkit::proxy::TcpProxy;
 use hubbub_wire::client::Cursor;
 use hubbub_wire::client::words::ConversationKind;
 use hubbub_wire::rest::{CreateConversation, SendMessage};
@@ -39,7 +40,7 @@ const UNDER_WAY_MAX: usize = 2_000;
 /// How long everybody may take to connect.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(120);
 /// How long what is under way may take to end before somebody stops waiting for quiet.
-const QUIET_DEADLINE: Duration = Duration::from_secs(10);
+const QUIET_DEADLINE: Duration = Duration::from_secs(90);
 /// Pause between two looks at a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Notices waiting for one client's application: everything of a run fits, so the harness never slows a socket.
@@ -62,6 +63,12 @@ pub struct Mix {
     pub repeats_per_mille: u32,
     /// Messages, of a thousand, whose key is used again with another body.
     pub reuses_per_mille: u32,
+    /// Bytes that every message is filled up to.
+    pub body_bytes: usize,
+    /// Of the connected people, so many at the beginning do nothing but listen.
+    pub listeners: usize,
+    /// Of the connected people, so many at the beginning are connected through a line that can be broken.
+    pub fronted: usize,
 }
 
 impl Default for Mix {
@@ -74,6 +81,9 @@ impl Default for Mix {
             moves: 10,
             repeats_per_mille: 50,
             reuses_per_mille: 10,
+            body_bytes: 0,
+            listeners: 0,
+            fronted: 0,
         }
     }
 }
@@ -89,6 +99,8 @@ pub struct Load {
     pub people: Arc<People>,
     seed: u64,
     mix: Mix,
+    /// Lines in front of the nodes, in their order, for those who are connected through one; empty without.
+    pub fronts: Vec<TcpProxy>,
     listening: JoinSet<()>,
     pacer: Option<JoinHandle<()>>,
     /// Things a second.
@@ -112,12 +124,25 @@ impl Load {
         let node_urls = world.urls_from(0);
         let first_url = node_urls.first().context("there is a node")?;
         let http = Rest::new(first_url)?;
+        let mut fronts = Vec::new();
+        if mix.fronted > 0 {
+            for node in &world.nodes {
+                fronts.push(TcpProxy::start(node.address()).await?);
+            }
+        }
         let mut voices = Vec::with_capacity(people.clients);
         let mut listening = JoinSet::new();
         for n in 0..people.clients {
             let person = people.persons.get(n).context("everybody has an account")?;
             let home = n % node_urls.len();
-            let urls = world.urls_from(home);
+            let mut urls = world.urls_from(home);
+            if n < mix.fronted {
+                urls = fronts
+                    .iter()
+                    .map(|front| format!("http://{}", front.listen_addr()))
+                    .collect();
+                urls.rotate_left(home);
+            }
             let notes = Arc::new(Mutex::new(Notes {
                 down_since: Some(clock.now()),
                 ..Notes::default()
@@ -174,6 +199,7 @@ impl Load {
             people,
             seed,
             mix,
+            fronts,
             listening,
             pacer: None,
             rate: watch::Sender::new(0.0),
@@ -206,6 +232,12 @@ impl Load {
         *self.rate.borrow()
     }
 
+    /// Connections that have ended so far.
+    pub fn reconnects(&self) -> u64 {
+        let ended = self.voices.iter().map(|voice| voice.notes().reconnects);
+        ended.sum()
+    }
+
     /// Messages acked so far.
     pub fn acked(&self) -> u64 {
         stage::value(&self.stage.done.acked)
@@ -213,10 +245,18 @@ impl Load {
 
     /// Waits until every message asked for so far has ended, for at most [`QUIET_DEADLINE`]; to be called at rate 0.
     pub async fn quiet(&self) {
+        self.until_under_way_at_most(0).await;
+    }
+
+    /// Waits until at most so many messages have not ended, for at most [`QUIET_DEADLINE`].
+    pub async fn until_under_way_at_most(&self, most: u64) {
         let deadline = Instant::now() + QUIET_DEADLINE;
         let done = &self.stage.done;
         while stage::value(&done.sent)
-            > stage::value(&done.acked) + stage::value(&done.failed) + stage::value(&done.open)
+            > most
+                + stage::value(&done.acked)
+                + stage::value(&done.failed)
+                + stage::value(&done.open)
             && Instant::now() < deadline
         {
             tokio::time::sleep(LOOK_EVERY).await;
@@ -248,10 +288,15 @@ impl Load {
 
     /// Person `n` says something once over REST, unrecorded; whether it was acked.
     pub async fn say_once(&self, n: usize, conversation: Uuid, body: &str) -> bool {
+        self.say_at(n, n, conversation, body).await
+    }
+
+    /// Person `n` says something once over REST at that node (counted around), unrecorded; whether it was acked.
+    pub async fn say_at(&self, n: usize, node: usize, conversation: Uuid, body: &str) -> bool {
         let Some(rest) = self
             .voices
             .get(n)
-            .and_then(|voice| voice.rests.get(n % voice.nodes))
+            .and_then(|voice| voice.rests.get(node % voice.nodes))
         else {
             return false;
         };
@@ -294,7 +339,12 @@ impl Load {
                 .members
                 .iter()
                 .filter_map(|member| self.voices.get(*member))
-                .max_by_key(|voice| voice.client.state().is_caught_up());
+                .max_by_key(|voice| {
+                    (
+                        voice.n >= self.mix.listeners,
+                        voice.client.state().is_caught_up(),
+                    )
+                });
             let Some(voice) = speaker.cloned() else {
                 continue;
             };
@@ -362,13 +412,18 @@ impl Load {
     /// Ends all clients and hands over what they have written down. `is_complete`: everybody was seen at the head.
     pub async fn end(mut self, is_complete: bool) -> Told {
         self.stop(Duration::ZERO).await;
+        // Before the clients go on purpose.
+        let reconnects = self.reconnects();
         for voice in &self.voices {
             voice.client.close().await;
         }
         while let Some(ended) = self.listening.join_next().await {
             drop(ended);
         }
-        let mut told = Told::default();
+        let mut told = Told {
+            reconnects,
+            ..Told::default()
+        };
         for voice in &self.voices {
             for index in self.people.conversations_of(voice.n) {
                 let Some(conversation) = self.people.conversations.get(index) else {
@@ -385,7 +440,6 @@ impl Load {
             let mut notes = voice.notes();
             told.breaks
                 .insert(voice.n, std::mem::take(&mut notes.breaks));
-            told.reconnects += notes.reconnects;
             told.resyncs += notes.resyncs;
             told.unreadable += notes.unreadable;
             told.history.append(std::mem::take(&mut notes.history));
@@ -461,7 +515,16 @@ impl Pacer {
         let Some(conversation) = self.people.conversations.get(index) else {
             return;
         };
-        let members = &conversation.members;
+        // Members stand in no order of their indices, but for the hot conversation; most rows have no listeners at all.
+        let members: Vec<usize> = conversation
+            .members
+            .iter()
+            .copied()
+            .filter(|member| *member >= self.mix.listeners)
+            .collect();
+        if members.is_empty() {
+            return;
+        }
         let member = members[self.rng.random_range(0..members.len())];
         let Some(voice) = self.voices.get(member).cloned() else {
             return;
@@ -481,11 +544,13 @@ impl Pacer {
             .random_range(0..sends + marks + histories + inboxes + moves);
         if choice < sends {
             self.said += 1;
-            let body = format!(
-                "{} in {index} by {member}: {:016x}",
+            let mut body = format!(
+                "{} in {index} by {member}: {:016x} ",
                 self.said,
                 self.rng.random::<u64>()
             );
+            let missing = self.mix.body_bytes.saturating_sub(body.len());
+            body.push_str(&"x".repeat(missing));
             let again = self.again(node);
             self.under_way.spawn(async move {
                 let _recorded = send::send(&stage, &voice, id, body, again).await;

@@ -6,7 +6,6 @@ use hubbub_client::Rest;
 use hubbub_wire::client::words::ConversationKind;
 use hubbub_wire::rest::CreateConversation;
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use uuid::Uuid;
 
@@ -80,7 +79,8 @@ impl People {
         let count = crowd.clients.max(crowd.hot_members);
         let persons = make_accounts(world, count).await?;
         let mut rng = StdRng::seed_from_u64(seed);
-        let mut circles: Vec<Vec<usize>> = vec![(0..crowd.clients).collect()];
+        let mut circles: Vec<Vec<usize>> =
+            vec![(0..crowd.clients.min(crowd.hot_members)).collect()];
         for _conversation in 0..crowd.conversations {
             let is_direct = rng.random_range(0..100) < DIRECT_PERCENT;
             let size = if is_direct {
@@ -88,9 +88,13 @@ impl People {
             } else {
                 rng.random_range(GROUP)
             };
-            let mut members: Vec<usize> = (0..crowd.clients).collect();
-            members.shuffle(&mut rng);
-            members.truncate(size);
+            let mut members: Vec<usize> = Vec::with_capacity(size);
+            while members.len() < size.min(crowd.clients) {
+                let member = rng.random_range(0..crowd.clients);
+                if !members.contains(&member) {
+                    members.push(member);
+                }
+            }
             circles.push(members);
         }
         let urls = world.urls_from(0);

@@ -218,6 +218,7 @@ async fn run_in<F: Fault + ?Sized>(
         .inject(world, &mut scene)
         .await
         .context("inject the fault")?;
+    scene.moments.healing = clock.now();
     fault
         .heal(world, &mut scene)
         .await

@@ -15,6 +15,7 @@
 
 mod bench;
 mod cargo;
+mod chaos;
 mod check;
 mod runner;
 mod steps;
@@ -61,6 +62,11 @@ enum Task {
 
     /// Measure: hands its arguments to `hubbub-loadtest bench` in a release build.
     Bench(bench::Options),
+
+    /// Break a cluster on purpose, row by row of the fault matrix, and judge what everybody was told.
+    ///
+    /// Without `--fault` and `--short` it writes `docs/proof.md`.
+    Chaos(chaos::Options),
 }
 
 fn main() -> ExitCode {
@@ -71,6 +77,7 @@ fn main() -> ExitCode {
         Task::Check => check::run(&mut runner),
         Task::Types(options) => types::run(&mut runner, options),
         Task::Bench(options) => bench::run(&mut runner, options),
+        Task::Chaos(options) => chaos::run(&mut runner, options),
     });
     match outcome {
         Ok(code) => code,

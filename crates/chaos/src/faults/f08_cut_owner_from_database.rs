@@ -8,7 +8,7 @@ use crate::scene::Scene;
 use crate::world::World;
 
 /// Seconds in which statements reach the database and no reply comes back.
-const SWALLOWED_S: f64 = 3.0;
+const SWALLOWED_S: f64 = 0.5;
 /// Seconds in which nothing passes.
 const CUT_S: f64 = 10.0;
 
