@@ -4,7 +4,7 @@
 //! (ARCHITECTURE.md §5, Wedged). Appends are safe without this, because the epoch fences them; answers that need no append are not.
 //! The clock is the process's monotonic one and only measures this process's own silence.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use hubbub_event_log::port::LEASE;
@@ -16,6 +16,8 @@ pub struct Lease {
     origin: Instant,
     /// Milliseconds after `origin`, plus one; zero = never.
     renewed: AtomicU64,
+    /// The database did not answer the last time it was asked.
+    doubted: AtomicBool,
 }
 
 impl Default for Lease {
@@ -23,6 +25,7 @@ impl Default for Lease {
         Self {
             origin: Instant::now(),
             renewed: AtomicU64::new(0),
+            doubted: AtomicBool::new(false),
         }
     }
 }
@@ -34,6 +37,17 @@ impl Lease {
         let millis = u64::try_from(millis).unwrap_or(u64::MAX);
         self.renewed
             .fetch_max(millis.saturating_add(1), Ordering::SeqCst);
+        self.doubted.store(false, Ordering::SeqCst);
+    }
+
+    /// The database did not answer: until the next renewal nobody need wait here for an owner to appear.
+    pub fn doubt(&self) {
+        self.doubted.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether this node sees the database: the lease is fresh, and nothing has failed since it was renewed.
+    pub fn is_undoubted(&self) -> bool {
+        self.is_fresh() && !self.doubted.load(Ordering::SeqCst)
     }
 
     /// Whether that was less than a lease ago.
@@ -63,9 +77,21 @@ mod tests {
         let old = Lease {
             origin: Instant::now().checked_sub(LEASE + LEASE).unwrap(),
             renewed: AtomicU64::new(1),
+            doubted: AtomicBool::new(false),
         };
         assert!(!old.is_fresh());
         old.renew(Instant::now());
         assert!(old.is_fresh());
+    }
+
+    #[test]
+    fn a_doubted_lease_is_still_held_until_its_time_is_over() {
+        let lease = Lease::default();
+        lease.renew(Instant::now());
+        assert!(lease.is_undoubted());
+        lease.doubt();
+        assert!(lease.is_fresh() && !lease.is_undoubted());
+        lease.renew(Instant::now());
+        assert!(lease.is_undoubted());
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! Never: actix, axum, SQL text; a decision by this machine's clock about who is alive.
 //!
-//! Start reading at [`port`], then [`ownership`] (the pure core), then [`router`].
+//! Start reading at [`port`], then [`ownership`] and [`partitions`] (the pure cores), then [`router`].
 #![deny(
     clippy::wildcard_enum_match_arm,
     clippy::iter_over_hash_type,
@@ -20,6 +20,7 @@
 pub mod lease;
 pub mod node;
 pub mod ownership;
+pub mod partitions;
 pub mod placement;
 pub mod port;
 mod pulse;

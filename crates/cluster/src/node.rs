@@ -1,29 +1,40 @@
-//! The ownership loop: the thin shell around [`crate::ownership`]. Heartbeats, looks, acts.
+//! The ownership loop: the thin shell around [`crate::ownership`] and [`crate::partitions`]. Feeds them beats, looks, signals and hints,
+//! carries out what they say, and never waits for any of it itself.
+//!
+//! Never: a decision. A judgement by this machine's wall clock.
 
-use std::collections::BTreeMap;
+mod work;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use hubbub_bus::{Bus, BusStatus};
-use hubbub_domain::ids::Incarnation;
-use hubbub_domain::position::{Epoch, PartitionCount, PartitionId};
-use hubbub_event_log::{Acquired, Claim, NodeRegistration, NodeState, Ownership, StoreError};
+use hubbub_bus::{Bus, Delivery, Subscription};
+use hubbub_domain::position::PartitionCount;
+use hubbub_event_log::{NodeRegistration, Ownership, StoreError};
+use hubbub_telemetry::metrics::Cluster;
+use hubbub_wire::bus::OwnershipHint;
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::work::{Outcome, Rows, Tools};
 use crate::lease::Lease;
+use crate::ownership::node::Phase;
 use crate::ownership::{Action, Observation, OwnershipCore, OwnershipSettings};
+use crate::partitions::{Effect, PartitionTable, Reason};
 use crate::port::{HostEvent, LocalConversations, PartitionSignal};
-use crate::pulse::{Pulse, beat};
+use crate::pulse::{Pulse, Said, beat};
 use crate::view::OwnersView;
 
-/// Claims in one acquire transaction at most: keeps the fence rows of a large cluster locked for a moment only.
-pub const ACQUIRE_PARTITIONS_MAX: usize = 256;
-/// How long a hand-over waits for what is in flight.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
 /// Signals of the host that may wait: one per partition and a few more.
 pub const HOST_EVENTS_QUEUE: usize = 4_096;
+/// How often the age of the bus's last proof and of the lease are looked at, and what is in doubt is tried again.
+const TICK: Duration = Duration::from_millis(250);
+/// How long an orderly end may take: what is not handed over by then is left to the others, who see this node as stopped.
+const HAND_OVER_MAX: Duration = Duration::from_secs(6);
+/// How long the last words and the last statement may take.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
 /// Settings of the loop.
 #[derive(Clone, Debug)]
@@ -49,19 +60,27 @@ pub enum Fate {
 
 /// Owns partitions on behalf of one incarnation.
 pub struct ClusterNode {
-    options: NodeOptions,
-    store: Arc<dyn Ownership>,
-    host: Arc<dyn LocalConversations>,
-    bus: Arc<dyn Bus>,
+    tools: Tools,
+    heartbeat: Duration,
     view: Arc<OwnersView>,
     lease: Arc<Lease>,
     core: OwnershipCore,
-    state: watch::Sender<NodeState>,
+    table: PartitionTable,
+    metrics: Option<Cluster>,
+    said: watch::Sender<Said>,
+    phase: watch::Sender<Phase>,
+    started: Instant,
     /// The heartbeats as far as they were looked at.
     pulse: Pulse,
-    serving: BTreeMap<PartitionId, Epoch>,
-    /// Partitions whose last append is open, with the epoch it was made under: acquired anew before anything else.
-    in_doubt: BTreeMap<PartitionId, Epoch>,
+    work: JoinSet<Outcome>,
+    looking: bool,
+    next_look: Option<Instant>,
+    hints: Option<Subscription>,
+    listening: bool,
+    /// A look whose findings the host has not yet followed: the lease counts from it when it has.
+    unsettled_look: Option<Instant>,
+    /// When an orderly end must be over.
+    ends: Option<Instant>,
 }
 
 impl ClusterNode {
@@ -79,24 +98,49 @@ impl ClusterNode {
     ) -> Result<Self, StoreError> {
         store.register(&options.registration).await?;
         let partitions: PartitionCount = view.partitions();
-        let core = OwnershipCore::new(
-            options.registration.incarnation,
-            partitions,
-            options.ownership,
-        );
+        let me = options.registration.incarnation;
+        let core = OwnershipCore::new(me, partitions, options.ownership);
+        let said = Said {
+            state: core.state(),
+            bus_ok: core.bus_ok(),
+        };
         Ok(Self {
-            options,
-            store,
-            host,
-            bus,
+            tools: Tools {
+                me,
+                store,
+                host,
+                bus,
+            },
+            heartbeat: options.heartbeat,
             view,
             lease,
-            state: watch::Sender::new(core.state()),
+            said: watch::Sender::new(said),
+            phase: watch::Sender::new(core.phase()),
             core,
+            table: PartitionTable::new(me),
+            metrics: None,
+            started: Instant::now(),
             pulse: Pulse::default(),
-            serving: BTreeMap::new(),
-            in_doubt: BTreeMap::new(),
+            work: JoinSet::new(),
+            looking: false,
+            next_look: None,
+            hints: None,
+            listening: false,
+            unsettled_look: None,
+            ends: None,
         })
+    }
+
+    /// Counts in the node's metrics from now on.
+    #[must_use]
+    pub fn reporting_to(mut self, metrics: Cluster) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
+    /// What this node is, with every change.
+    pub fn phases(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
     }
 
     /// Runs until `cancel` (then hands over) or a fatal finding.
@@ -105,286 +149,385 @@ impl ClusterNode {
         mut events: mpsc::Receiver<HostEvent>,
         cancel: CancellationToken,
     ) -> Fate {
-        let started = Instant::now();
         let (pulse, mut pulses) = watch::channel(Pulse::default());
         let ends = CancellationToken::new();
         let _ended_with_this = ends.clone().drop_guard();
         let heartbeats = beat(
-            self.me(),
-            Arc::clone(&self.store),
-            Arc::clone(&self.bus),
-            self.options.heartbeat,
-            self.state.subscribe(),
+            self.tools.me,
+            Arc::clone(&self.tools.store),
+            self.heartbeat,
+            self.said.subscribe(),
             pulse,
+            self.metrics.clone(),
             ends,
         );
         tokio::spawn(heartbeats);
-        loop {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let fate = loop {
+            let look_at = self.next_look.filter(|_| !self.looking);
             tokio::select! {
-                () = cancel.cancelled() => {
-                    self.hand_over_everything().await;
-                    return Fate::Stopped;
-                }
+                () = cancel.cancelled(), if self.ends.is_none() => self.begin_draining(),
                 event = events.recv() => {
-                    let Some(event) = event else { return Fate::Stopped };
+                    let Some(event) = event else { break Fate::Stopped };
                     // A lost lane signals for each of its partitions: all of them are settled together.
-                    let mut broken = self.host_event(event).await;
+                    let mut broken = self.host_event(event);
                     while let Ok(event) = events.try_recv() {
-                        broken |= self.host_event(event).await;
+                        broken |= self.host_event(event);
                     }
                     if broken {
-                        return Fate::Broken;
+                        break Fate::Broken;
                     }
-                    self.resolve_doubt().await;
                 }
                 changed = pulses.changed() => {
                     let pulse = *pulses.borrow_and_update();
                     if pulse.dead || changed.is_err() {
-                        self.stop_all().await;
-                        return Fate::DeclaredDead;
+                        break Fate::DeclaredDead;
                     }
-                    let now_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-                    self.on_pulse(pulse, now_ms).await;
+                    self.on_pulse(pulse);
                 }
+                Some(outcome) = self.work.join_next() => match outcome {
+                    Ok(outcome) => self.on_outcome(outcome),
+                    Err(error) => {
+                        tracing::error!(%error, "a piece of ownership work ended with a panic");
+                        break Fate::Broken;
+                    }
+                },
+                hint = next_hint(&mut self.hints) => self.on_hint(hint),
+                _ = ticks.tick() => self.on_tick(),
+                () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => self.start_look(),
             }
+            self.keep_draining();
+            self.say();
+            if self.is_handed_over() {
+                break Fate::Stopped;
+            }
+        };
+        self.end().await;
+        fate
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match &effect {
+                Effect::AnnounceReleased(moves) => {
+                    for moved in moves {
+                        self.view.learn(moved.partition, moved.epoch, None);
+                    }
+                    self.count(|metrics| metrics.handovers.inc_by(len(moves.len())));
+                }
+                Effect::AnnounceTaken(taken) => {
+                    for (partition, epoch) in taken {
+                        self.view.learn(*partition, *epoch, Some(self.tools.me));
+                    }
+                }
+                Effect::Acquire(..)
+                | Effect::Serve(_)
+                | Effect::Stop(_)
+                | Effect::Drain(_)
+                | Effect::Release(_) => {}
+            }
+            self.work.spawn(self.tools.clone().perform(effect));
         }
     }
 
-    fn me(&self) -> Incarnation {
-        self.options.registration.incarnation
+    fn count(&self, add: impl FnOnce(&Cluster)) {
+        if let Some(metrics) = &self.metrics {
+            add(metrics);
+        }
     }
 
     /// What follows from the heartbeats since the last time.
-    async fn on_pulse(&mut self, pulse: Pulse, now_ms: u64) {
+    fn on_pulse(&mut self, pulse: Pulse) {
         let (failed, succeeded) = (
             pulse.failures > self.pulse.failures,
             pulse.beats > self.pulse.beats,
         );
         self.pulse = pulse;
         if failed {
-            self.core.heartbeat_failed();
+            self.lost_sight();
         }
-        if !succeeded {
-            return;
+        if succeeded {
+            self.start_look();
         }
-        let seen_at = Instant::now();
-        let seen = match self.look(now_ms).await {
-            Ok(seen) => seen,
+    }
+
+    fn lost_sight(&mut self) {
+        self.core.heartbeat_failed();
+        self.lease.doubt();
+    }
+
+    fn start_look(&mut self) {
+        if !self.looking {
+            self.looking = true;
+            self.next_look = None;
+            self.work.spawn(self.tools.clone().look());
+        }
+    }
+
+    fn on_looked(&mut self, began: Instant, rows: Result<Rows, StoreError>) {
+        self.looking = false;
+        let rows = match rows {
+            Ok(rows) => rows,
             Err(error) => {
                 tracing::warn!(%error, "read ownership");
-                self.core.heartbeat_failed();
+                self.lost_sight();
                 return;
             }
         };
-        for row in &seen.partitions {
+        for row in &rows.partitions {
             self.view.learn(row.partition, row.epoch, row.owner);
         }
-        let (abandon, others): (Vec<Action>, Vec<Action>) = self
+        let seen = Observation {
+            now_ms: self.now_ms(),
+            nodes: rows.nodes,
+            partitions: rows.partitions,
+        };
+        self.core
+            .bus_silent_for(seen.now_ms, self.tools.bus.silent_for());
+        for action in self.core.step(&seen, &self.table.serving()) {
+            let effects = match action {
+                Action::Abandon(partitions) => self.table.abandon(&partitions),
+                Action::HandOver(moves) => self.table.hand_over(moves),
+                Action::Claim(claims) => self.table.claim(claims, false),
+            };
+            self.carry_out(effects);
+        }
+        let taken_back = self.table.reclaim(&seen.partitions);
+        self.carry_out(taken_back);
+        self.retry_doubts();
+        self.unsettled_look = Some(began);
+        self.settle_look();
+        self.next_look = self
             .core
-            .step(&seen, &self.serving)
-            .into_iter()
-            .partition(|action| matches!(action, Action::Abandon(_)));
-        for action in abandon {
-            self.act(action).await;
-        }
-        // What is served here now is what the rows said at `seen_at`.
-        self.lease.renew(seen_at);
-        self.reclaim(&seen);
-        self.resolve_doubt().await;
-        for action in others {
-            self.act(action).await;
+            .look_again_in()
+            .map(|pause| Instant::now() + pause);
+    }
+
+    /// When the host has dropped what the rows no longer allow, what is served here is what they said at the look.
+    fn settle_look(&mut self) {
+        if !self.table.has_fenced()
+            && let Some(began) = self.unsettled_look.take()
+        {
+            self.lease.renew(began);
         }
     }
 
-    /// Rows that name this node although it does not serve them: an acquire whose answer was lost, a release that failed. Nobody else may
-    /// take them from a live node, so they are taken again under a newer epoch.
-    fn reclaim(&mut self, seen: &Observation) {
-        let me = self.me();
-        let mine = seen.partitions.iter().filter(|row| row.owner == Some(me));
-        for row in mine.filter(|row| !self.serving.contains_key(&row.partition)) {
-            self.in_doubt.insert(row.partition, row.epoch);
-        }
+    fn retry_doubts(&mut self) {
+        let effects = self.table.retry_doubts();
+        self.carry_out(effects);
     }
 
-    async fn look(&self, now_ms: u64) -> Result<Observation, StoreError> {
-        let nodes = self.store.nodes().await?;
-        let partitions = self.store.partitions().await?;
-        Ok(Observation {
-            now_ms,
-            nodes,
-            partitions,
-        })
-    }
-
-    async fn act(&mut self, action: Action) {
-        match action {
-            Action::BecomeActive => {
-                self.state.send_replace(NodeState::Active);
-                tracing::info!(incarnation = %self.me(), "node is active");
+    fn on_outcome(&mut self, outcome: Outcome) {
+        let effects = match outcome {
+            Outcome::Looked(began, rows) => {
+                self.on_looked(began, rows);
+                return;
             }
-            Action::Abandon(partitions) => {
-                for partition in partitions {
-                    self.serving.remove(&partition);
-                    self.host.stop(partition).await;
+            Outcome::Acquired(asked, reason, Ok(granted)) => {
+                if !granted.is_empty() {
+                    let count = granted.len();
+                    tracing::info!(count, reason = reason.word(), "acquired partitions");
+                    self.count(|metrics| {
+                        metrics.acquires.inc_by(len(count));
+                        if reason == Reason::Takeover {
+                            metrics.takeovers.inc_by(len(count));
+                        }
+                    });
                 }
+                self.table.acquired(&asked, granted)
             }
-            Action::HandOver(partitions) => self.hand_over(partitions).await,
-            Action::Claim(claims) => {
-                for part in claims.chunks(ACQUIRE_PARTITIONS_MAX) {
-                    let reason = if part.iter().any(|claim| claim.expected_owner.is_some()) {
-                        "takeover"
-                    } else {
-                        "claim"
-                    };
-                    self.acquire(part, reason).await;
+            Outcome::Acquired(asked, reason, Err(error)) => {
+                tracing::warn!(%error, reason = reason.word(), "acquire partitions");
+                self.lease.doubt();
+                self.table.acquire_failed(&asked)
+            }
+            Outcome::Served(taken) => self.table.served(&taken),
+            Outcome::Stopped(partition) => {
+                let effects = self.table.stopped(partition);
+                self.settle_look();
+                effects
+            }
+            Outcome::Drained(partition, clean) => {
+                if !clean {
+                    tracing::warn!(%partition, "handed over with work in flight; its next owner settles it");
                 }
+                self.table.drained(partition)
             }
-        }
-    }
-
-    async fn acquire(&mut self, claims: &[Claim], reason: &str) {
-        match self.store.acquire(self.me(), claims, reason).await {
-            Ok(acquired) => {
-                if !acquired.is_empty() {
-                    tracing::info!(count = acquired.len(), reason, "acquired partitions");
-                }
-                for taken in acquired {
-                    self.begin_serving(taken).await;
-                }
+            Outcome::Released(moves, Ok(())) => {
+                tracing::info!(count = moves.len(), "handed partitions over");
+                self.table.released(&moves)
             }
-            // Claims are judged anew at the next beat; an in-doubt partition stays in doubt until then.
-            Err(error) => tracing::warn!(%error, reason, "acquire partitions"),
-        }
-    }
-
-    async fn begin_serving(&mut self, taken: Acquired) {
-        self.in_doubt.remove(&taken.partition);
-        self.serving.insert(taken.partition, taken.epoch);
-        self.host
-            .serve(taken.partition, taken.epoch, taken.head)
-            .await;
-        self.view
-            .learn(taken.partition, taken.epoch, Some(self.me()));
-    }
-
-    async fn hand_over(&mut self, partitions: Vec<(PartitionId, Epoch)>) {
-        let count = partitions.len();
-        let drained = futures_util::future::join_all(
-            partitions
-                .iter()
-                .map(|(partition, _)| self.host.drain(*partition, DRAIN_PATIENCE)),
-        )
-        .await;
-        for ((partition, _), clean) in partitions.iter().zip(drained) {
-            self.serving.remove(partition);
-            if !clean {
-                // The next owner's acquire settles what is open.
-                self.host.stop(*partition).await;
-            }
-        }
-        match self.store.release(self.me(), &partitions).await {
-            Ok(()) => {
-                for (partition, epoch) in &partitions {
-                    self.view.learn(*partition, *epoch, None);
-                }
-                tracing::info!(count, "handed partitions over");
-            }
-            // The rows still name this node: take the partitions back rather than leave them without service.
-            Err(error) => {
+            Outcome::Released(moves, Err(error)) => {
                 tracing::warn!(%error, "release partitions");
-                self.in_doubt.extend(partitions);
+                self.table.release_failed(&moves)
             }
+            Outcome::Subscribed(answer) => {
+                self.listening = answer.is_ok();
+                match answer {
+                    Ok(hints) => self.hints = Some(hints),
+                    Err(error) => tracing::debug!(%error, "listen to changes of owners"),
+                }
+                return;
+            }
+            Outcome::Told => return,
+        };
+        self.carry_out(effects);
+    }
+
+    fn on_hint(&mut self, hint: Option<Delivery>) {
+        let Some(hint) = hint else {
+            self.hints = None;
+            self.listening = false;
+            return;
+        };
+        match OwnershipHint::decode(&hint.payload) {
+            Ok(OwnershipHint::Released { by, partitions }) if by != self.tools.me => {
+                for released in &partitions {
+                    self.view.learn(released.partition, released.epoch, None);
+                }
+                let claims = self.core.hint_released(&partitions);
+                let effects = self.table.claim(claims, true);
+                self.carry_out(effects);
+            }
+            Ok(OwnershipHint::Taken { by, partitions }) if by != self.tools.me => {
+                for (partition, epoch) in partitions {
+                    self.view.learn(partition, epoch, Some(by));
+                }
+            }
+            Ok(OwnershipHint::Released { .. } | OwnershipHint::Taken { .. }) => {}
+            Err(error) => tracing::debug!(%error, "decode ownership hint"),
         }
+    }
+
+    fn on_tick(&mut self) {
+        if !self.listening {
+            self.listening = true;
+            self.work.spawn(self.tools.clone().listen());
+        }
+        let before = self.core.phase();
+        let now_ms = self.now_ms();
+        self.core
+            .bus_silent_for(now_ms, self.tools.bus.silent_for());
+        if !self.lease.is_fresh() {
+            self.core.lease_lost();
+        }
+        let phase = self.core.phase();
+        if phase == Phase::Wedged {
+            let effects = self.table.wedge();
+            self.carry_out(effects);
+        } else if phase != before {
+            self.start_look();
+        }
+        self.retry_doubts();
+        let serving = self.table.serving().len();
+        self.count(|metrics| metrics.partitions_serving.set(gauge(serving)));
     }
 
     /// `true` when the finding is fatal.
-    async fn host_event(&mut self, event: HostEvent) -> bool {
-        // A signal of an epoch that this node has already left behind is history.
-        if self
-            .serving
-            .get(&event.partition)
-            .is_some_and(|epoch| *epoch != event.epoch)
-        {
-            return false;
-        }
+    fn host_event(&mut self, event: HostEvent) -> bool {
+        let (partition, epoch) = (event.partition, event.epoch);
         match event.signal {
-            PartitionSignal::Fenced => {
-                tracing::info!(partition = %event.partition, epoch = %event.epoch, "fenced off");
-                self.serving.remove(&event.partition);
-                false
-            }
-            PartitionSignal::InDoubt => {
-                self.serving.remove(&event.partition);
-                self.in_doubt.insert(event.partition, event.epoch);
-                false
-            }
             PartitionSignal::Broken => {
-                tracing::error!(partition = %event.partition, epoch = %event.epoch, "log contradicts this process, stopping");
-                self.stop_all().await;
-                true
+                tracing::error!(%partition, %epoch, "log contradicts this process, stopping");
+                return true;
             }
+            PartitionSignal::Fenced => tracing::info!(%partition, %epoch, "fenced off"),
+            PartitionSignal::InDoubt => tracing::info!(%partition, %epoch, "in doubt"),
+        }
+        let effects = self.table.signal(event);
+        self.carry_out(effects);
+        false
+    }
+
+    /// Puts what this node is into the next heartbeat, which goes out at once when it is news.
+    fn say(&mut self) {
+        let phase = self.core.phase();
+        let changed = self
+            .phase
+            .send_if_modified(|now| std::mem::replace(now, phase) != phase);
+        if changed {
+            tracing::info!(incarnation = %self.tools.me, ?phase, "node changes its state");
+            self.count(|metrics| metrics.node_phase.set(number(phase)));
+        }
+        let said = Said {
+            state: self.core.state(),
+            bus_ok: self.core.bus_ok(),
+        };
+        self.said
+            .send_if_modified(|now| std::mem::replace(now, said) != said);
+    }
+
+    fn begin_draining(&mut self) {
+        self.ends = Some(Instant::now() + HAND_OVER_MAX);
+    }
+
+    /// Whatever comes to be served while this node drains goes the same way.
+    fn keep_draining(&mut self) {
+        if self.ends.is_some() {
+            let moves = self.core.begin_draining(&self.table.serving());
+            let effects = self.table.hand_over(moves);
+            self.carry_out(effects);
         }
     }
 
-    async fn resolve_doubt(&mut self) {
-        if self.in_doubt.is_empty() {
+    fn is_handed_over(&self) -> bool {
+        self.ends
+            .is_some_and(|ends| self.table.is_empty() || Instant::now() >= ends)
+    }
+
+    /// Drops what is left, and in an orderly end says the last words.
+    async fn end(&mut self) {
+        for (partition, _) in self.table.serving() {
+            self.tools.host.stop(partition).await;
+        }
+        if self.ends.is_none() {
             return;
         }
-        let me = self.me();
-        let claims: Vec<Claim> = self
-            .in_doubt
-            .iter()
-            .map(|(partition, epoch)| Claim {
-                partition: *partition,
-                expected_owner: Some(me),
-                expected_epoch: *epoch,
-            })
-            .collect();
-        for part in claims.chunks(ACQUIRE_PARTITIONS_MAX) {
-            match self.store.acquire(me, part, "in_doubt").await {
-                Ok(acquired) => {
-                    for claim in part {
-                        // What was not granted belongs to someone else by now, or to this node under an epoch that the next look
-                        // at the rows shows.
-                        self.in_doubt.remove(&claim.partition);
-                    }
-                    tracing::info!(count = acquired.len(), "resolved partitions in doubt");
-                    for taken in acquired {
-                        self.begin_serving(taken).await;
-                    }
-                }
-                Err(error) => tracing::warn!(%error, "acquire partitions in doubt"),
-            }
+        let words = async { while self.work.join_next().await.is_some() {} };
+        if timeout(LAST_WORDS_MAX, words).await.is_err() {
+            tracing::debug!("not everybody was told");
         }
+        let retiring = timeout(LAST_WORDS_MAX, self.tools.store.retire(self.tools.me));
+        match retiring.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "retire node"),
+            Err(late) => tracing::warn!(%late, "retire node"),
+        }
+        self.core.stopped();
+        self.say();
     }
+}
 
-    async fn stop_all(&mut self) {
-        for partition in std::mem::take(&mut self.serving).into_keys() {
-            self.host.stop(partition).await;
-        }
+/// The next hint; waits for ever while nobody listens.
+async fn next_hint(hints: &mut Option<Subscription>) -> Option<Delivery> {
+    match hints {
+        Some(hints) => hints.next().await,
+        None => std::future::pending().await,
     }
+}
 
-    async fn hand_over_everything(&mut self) {
-        self.core.begin_draining();
-        self.state.send_replace(NodeState::Draining);
-        let nats_ok = *self.bus.status().borrow() == BusStatus::Up;
-        if let Err(error) = self
-            .store
-            .heartbeat(self.me(), NodeState::Draining, nats_ok)
-            .await
-        {
-            tracing::warn!(%error, "announce draining");
-        }
-        let owned: Vec<(PartitionId, Epoch)> = self
-            .serving
-            .iter()
-            .map(|(partition, epoch)| (*partition, *epoch))
-            .collect();
-        if !owned.is_empty() {
-            self.hand_over(owned).await;
-        }
-        if let Err(error) = self.store.retire(self.me()).await {
-            tracing::warn!(%error, "retire node");
-        }
+fn len(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// As `hubbub_cluster_node_phase` shows it.
+fn number(phase: Phase) -> i64 {
+    match phase {
+        Phase::Starting => 0,
+        Phase::Joining => 1,
+        Phase::Active => 2,
+        Phase::Blind => 3,
+        Phase::Wedged => 4,
+        Phase::Draining => 5,
+        Phase::Stopped => 6,
     }
 }

@@ -70,8 +70,7 @@ pub trait LocalConversations: Send + Sync + 'static {
     /// An unbroken piece of what was published, from `after + 1` on, out of the owner's ring: maybe shorter than asked, at most what one
     /// bus message carries. `None` when the ring does not hold `after + 1`, or this node does not serve the partition; whoever asks reads
     /// the log then.
-    fn range(&self, request: RangeRequest) -> Option<EvBatch> {
-        let _nothing_kept = request;
+    fn range(&self, _request: RangeRequest) -> Option<EvBatch> {
         None
     }
 }

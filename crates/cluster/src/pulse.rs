@@ -3,12 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hubbub_bus::{Bus, BusStatus};
 use hubbub_domain::ids::Incarnation;
 use hubbub_event_log::{NodeState, Ownership};
+use hubbub_telemetry::metrics::Cluster;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+
+/// After a heartbeat that did not get through: a database that is back must hear of this node before its lease is over.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+
+/// What a heartbeat says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Said {
+    /// What this node does.
+    pub(crate) state: NodeState,
+    /// Whether it has the bus.
+    pub(crate) bus_ok: bool,
+}
 
 /// How the heartbeats went so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -21,14 +33,14 @@ pub(crate) struct Pulse {
     pub(crate) dead: bool,
 }
 
-/// Says "alive" every `every`, and at once when the state changes, until cancelled or declared dead.
+/// Says "alive" every `every`, and at once when there is something new to say, until cancelled or declared dead.
 pub(crate) async fn beat(
     me: Incarnation,
     store: Arc<dyn Ownership>,
-    bus: Arc<dyn Bus>,
     every: Duration,
-    mut state: watch::Receiver<NodeState>,
+    mut said: watch::Receiver<Said>,
     pulse: watch::Sender<Pulse>,
+    metrics: Option<Cluster>,
     cancel: CancellationToken,
 ) {
     let mut ticks = interval(every);
@@ -37,16 +49,22 @@ pub(crate) async fn beat(
         tokio::select! {
             () = cancel.cancelled() => return,
             _ = ticks.tick() => {}
-            changed = state.changed() => if changed.is_err() { return },
+            changed = said.changed() => if changed.is_err() { return },
         }
-        let nats_ok = *bus.status().borrow() == BusStatus::Up;
-        let said = match (*state.borrow_and_update(), nats_ok) {
-            (NodeState::Active, false) => NodeState::Blind,
-            (state, _) => state,
-        };
-        let answer = store.heartbeat(me, said, nats_ok).await;
-        if let Err(error) = &answer {
-            tracing::warn!(%error, "write heartbeat");
+        let Said { state, bus_ok } = *said.borrow_and_update();
+        let began = Instant::now();
+        let answer = store.heartbeat(me, state, bus_ok).await;
+        if let Some(metrics) = &metrics {
+            metrics
+                .heartbeat_seconds
+                .observe(began.elapsed().as_secs_f64());
+        }
+        match &answer {
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "write heartbeat");
+                ticks.reset_after(RETRY_AFTER.min(every));
+            }
         }
         let dead = matches!(answer, Ok(false));
         pulse.send_modify(|pulse| match answer {

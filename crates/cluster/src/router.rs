@@ -1,7 +1,8 @@
 //! The command router: from any edge to the owner of a conversation, with one id and one deadline.
 //!
 //! An attempt that found no owner is tried again until the deadline; one that was handed over without a definite answer makes the end
-//! `UnknownOutcome` unless a later attempt, marked as a repetition, gets a definite one (P9).
+//! `UnknownOutcome` unless a later attempt, marked as a repetition, gets a definite one (P9). Where waiting cannot help (no bus to another
+//! owner, no database to learn of one) the answer is `Unavailable` at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +11,11 @@ use async_trait::async_trait;
 use hubbub_bus::{Bus, RequestError, Subject};
 use hubbub_domain::conversation::Command;
 use hubbub_domain::ids::{ConversationId, Incarnation};
+use hubbub_domain::position::{Epoch, PartitionId};
 use hubbub_telemetry::TraceContext;
+use hubbub_telemetry::metrics::{Cluster, IntGauge};
 use hubbub_wire::bus::{Accepted, CommandRequest, MarkRequest, OwnerReply, OwnerRequest};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::lease::Lease;
@@ -19,13 +23,22 @@ use crate::port::{CommandRouter, LocalConversations, SubmitError};
 use crate::server::answer_locally;
 use crate::view::OwnersView;
 
-/// An attempt at another node waits at most this long before it counts as open and is repeated. Longer than the slowest append that
-/// still has a definite answer on a healthy node, short enough for two attempts within an edge's four seconds.
-pub const ATTEMPT_MAX: Duration = Duration::from_millis(1_800);
+/// What an owner may take for one attempt, and the longest an attempt waits (clients wait 5 s, edges 4 s, owners 3 s): as long as the slowest
+/// append that still has a definite answer. An attempt also ends when its owner turns out to be another.
+pub const ATTEMPT_MAX: Duration = Duration::from_secs(3);
+/// Commands of this node's clients that wait for an owner's answer, at most; more are answered `Busy`. Each holds a task and its command
+/// (≤ 64 KiB, mostly far less); edges admit far fewer at once.
+pub const ROUTED_MAX: usize = 16_384;
 /// How long to wait at most before looking again for an owner that is not known; a change of the view wakes earlier.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How long to wait before asking an owner again that cannot serve at the moment.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+/// How long the bus may have been silent for a command to wait for it: a reconnection to another server is over by then.
+const BUS_BLINK: Duration = Duration::from_secs(1);
 /// What a client is told to wait when nobody serves its conversation.
 const RETRY_AFTER_MS: u32 = 1_000;
+/// What a client is told to wait when too many commands wait already.
+const BUSY_RETRY_AFTER_MS: u32 = 250;
 
 /// Routes commands to owners.
 pub struct Router {
@@ -34,6 +47,8 @@ pub struct Router {
     local: Arc<dyn LocalConversations>,
     bus: Arc<dyn Bus>,
     lease: Arc<Lease>,
+    permits: Semaphore,
+    metrics: Option<Cluster>,
 }
 
 impl Router {
@@ -51,10 +66,53 @@ impl Router {
             local,
             bus,
             lease,
+            permits: Semaphore::new(ROUTED_MAX),
+            metrics: None,
         }
     }
 
+    /// Counts in the node's metrics from now on.
+    #[must_use]
+    pub fn reporting_to(mut self, metrics: Cluster) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
+    fn count(&self, add: impl FnOnce(&Cluster)) {
+        if let Some(metrics) = &self.metrics {
+            add(metrics);
+        }
+    }
+
+    /// One command, counted and bounded.
     async fn route(
+        &self,
+        conversation: ConversationId,
+        request: OwnerRequest,
+        retry: bool,
+        deadline: Duration,
+        trace: Option<TraceContext>,
+    ) -> Result<OwnerReply, SubmitError> {
+        let Ok(_permit) = self.permits.try_acquire() else {
+            self.count(|metrics| metrics.routing_refused.inc());
+            return Err(SubmitError::Busy {
+                retry_after_ms: BUSY_RETRY_AFTER_MS,
+            });
+        };
+        let _under_way = self
+            .metrics
+            .as_ref()
+            .map(|metrics| InFlight::begin(&metrics.routing));
+        let answer = self
+            .find_owner(conversation, request, retry, deadline, trace)
+            .await;
+        if answer == Err(SubmitError::UnknownOutcome) {
+            self.count(|metrics| metrics.unknown_outcomes.inc());
+        }
+        answer
+    }
+
+    async fn find_owner(
         &self,
         conversation: ConversationId,
         request: OwnerRequest,
@@ -67,42 +125,56 @@ impl Router {
         let mut changes = self.view.changes();
         // Whether any attempt was handed over without a definite answer.
         let mut open = false;
-        let mut refused = None;
+        let mut refused = SubmitError::Unavailable {
+            retry_after_ms: RETRY_AFTER_MS,
+        };
         loop {
             let remaining = until.saturating_duration_since(Instant::now());
             if remaining.is_zero() {
-                return Err(match (open, refused) {
-                    (true, _) => SubmitError::UnknownOutcome,
-                    (false, Some(refused)) => refused,
-                    (false, None) => SubmitError::Unavailable {
-                        retry_after_ms: RETRY_AFTER_MS,
-                    },
+                return Err(if open {
+                    SubmitError::UnknownOutcome
+                } else {
+                    refused
                 });
             }
+            // What changes from here on is looked at again.
+            changes.borrow_and_update();
+            let mut waiting_helps = true;
+            let mut pause = LOOK_AGAIN;
             if let Some((owner, epoch)) = self.view.owner(partition) {
-                let attempt = remaining.min(ATTEMPT_MAX);
-                let remaining_ms = u32::try_from(attempt.as_millis()).unwrap_or(u32::MAX);
+                let patience = remaining.min(ATTEMPT_MAX);
                 let request = CommandRequest {
                     partition,
                     epoch,
-                    remaining_ms,
+                    remaining_ms: u32::try_from(patience.as_millis()).unwrap_or(u32::MAX),
                     retry,
                     request: request.clone(),
                 };
-                match self.attempt(owner, request, attempt, trace.clone()).await {
-                    Attempt::Answered(OwnerReply::WrongOwner { hint }) => match hint {
-                        Some((better, newer)) if newer > epoch => {
-                            self.view.learn(partition, newer, Some(better));
+                match self
+                    .attempt(owner, request, patience, &mut changes, trace.clone())
+                    .await
+                {
+                    Attempt::Answered(OwnerReply::WrongOwner { hint }) => {
+                        self.count(|metrics| metrics.wrong_owner.inc());
+                        match hint {
+                            Some((better, newer)) if newer > epoch => {
+                                self.view.learn(partition, newer, Some(better));
+                                continue;
+                            }
+                            Some(_) | None => self.view.doubt(partition, owner, epoch),
                         }
-                        Some(_) | None => self.view.doubt(partition, owner, epoch),
-                    },
+                        waiting_helps = owner != self.me || self.lease.is_undoubted();
+                    }
                     Attempt::Answered(OwnerReply::Unknown) | Attempt::Open => {
                         open = true;
                         retry = true;
                     }
                     Attempt::Answered(OwnerReply::Unavailable { retry_after_ms }) => {
-                        // Definite for this attempt; while time is left another one may find the next owner.
-                        refused = Some(SubmitError::Unavailable { retry_after_ms });
+                        // Definite for this attempt; while time is left another one may find the next owner, unless this node itself
+                        // cannot see the rows that would name it.
+                        refused = SubmitError::Unavailable { retry_after_ms };
+                        waiting_helps = self.lease.is_undoubted();
+                        pause = ASK_AGAIN;
                     }
                     Attempt::Answered(OwnerReply::Busy { retry_after_ms }) if !open => {
                         return Err(SubmitError::Busy { retry_after_ms });
@@ -117,10 +189,16 @@ impl Router {
                         | OwnerReply::Marked
                         | OwnerReply::Rejected(_)),
                     ) => return Ok(reply),
-                    Attempt::NotHandled => self.view.doubt(partition, owner, epoch),
+                    Attempt::NobodyThere => self.view.doubt(partition, owner, epoch),
+                    Attempt::NoBus => waiting_helps = self.bus.silent_for() < BUS_BLINK,
                 }
+            } else {
+                waiting_helps = self.lease.is_undoubted();
             }
-            let pause = LOOK_AGAIN.min(until.saturating_duration_since(Instant::now()));
+            if !waiting_helps && !open {
+                return Err(refused);
+            }
+            let pause = pause.min(until.saturating_duration_since(Instant::now()));
             // A closed channel or an elapsed pause both mean: look again.
             drop(timeout(pause, changes.changed()).await);
         }
@@ -131,8 +209,10 @@ impl Router {
         owner: Incarnation,
         request: CommandRequest,
         patience: Duration,
+        changes: &mut watch::Receiver<u64>,
         trace: Option<TraceContext>,
     ) -> Attempt {
+        let (partition, epoch) = (request.partition, request.epoch);
         if owner == self.me {
             let answer = answer_locally(&*self.local, &self.lease, request, trace);
             return match timeout(patience, answer).await {
@@ -140,11 +220,17 @@ impl Router {
                 Err(_elapsed) => Attempt::Open,
             };
         }
-        match self
+        self.count(|metrics| metrics.forwarded.inc());
+        let asking = self
             .bus
-            .request(Subject::Command(owner), request.encode(), patience, trace)
-            .await
-        {
+            .request(Subject::Command(owner), request.encode(), patience, trace);
+        let answer = tokio::select! {
+            // An answer that is there counts before the news that another has taken over.
+            biased;
+            answer = asking => answer,
+            () = self.replaced(partition, epoch, changes) => return Attempt::Open,
+        };
+        match answer {
             Ok(payload) => OwnerReply::decode(&payload).map_or_else(
                 |error| {
                     tracing::warn!(%error, owner = %owner, "decode owner reply");
@@ -152,9 +238,47 @@ impl Router {
                 },
                 Attempt::Answered,
             ),
-            Err(RequestError::NoResponder | RequestError::NotSent(_)) => Attempt::NotHandled,
+            Err(RequestError::NoResponder) => Attempt::NobodyThere,
+            Err(RequestError::NotSent(_)) => Attempt::NoBus,
             Err(RequestError::TimedOut) => Attempt::Open,
         }
+    }
+
+    /// Returns when somebody else is known to own the partition under a newer epoch: whoever was asked will not say anything definite any more.
+    async fn replaced(
+        &self,
+        partition: PartitionId,
+        epoch: Epoch,
+        changes: &mut watch::Receiver<u64>,
+    ) {
+        loop {
+            if changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            if self
+                .view
+                .owner(partition)
+                .is_some_and(|(_, newer)| newer > epoch)
+            {
+                return;
+            }
+        }
+    }
+}
+
+/// Counts a command while it is under way, whatever way it ends.
+pub(crate) struct InFlight(IntGauge);
+
+impl InFlight {
+    pub(crate) fn begin(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
@@ -164,8 +288,10 @@ enum Attempt {
     Answered(OwnerReply),
     /// It may have been handled.
     Open,
-    /// It certainly was not handled.
-    NotHandled,
+    /// Nobody listens there: it certainly was not handled.
+    NobodyThere,
+    /// It was not sent.
+    NoBus,
 }
 
 #[async_trait]

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use hubbub_bus::{Bus, Delivery, Subject, SubjectPattern, SubscribeError};
 use hubbub_domain::ids::Incarnation;
+use hubbub_domain::position::{Epoch, PartitionId};
 use hubbub_telemetry::TraceContext;
+use hubbub_telemetry::metrics::Cluster;
 use hubbub_wire::bus::{CommandRequest, HeadBroadcast, How, OwnerReply};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::lease::Lease;
 use crate::port::LocalConversations;
+use crate::router::InFlight;
 use crate::view::OwnersView;
 
 /// Requests from other nodes in work at once; more are answered `Busy`. Twice what the lanes of one node can have in flight.
@@ -27,22 +30,35 @@ const BUSY_RETRY_AFTER_MS: u32 = 250;
 /// What a sender is told to wait when this node has not seen the database for a lease.
 const WEDGED_RETRY_AFTER_MS: u32 = 1_000;
 
+/// What answers requests of other nodes.
+#[derive(Clone)]
+pub struct CommandServer {
+    /// This life of this node.
+    pub me: Incarnation,
+    /// Where requests come from.
+    pub bus: Arc<dyn Bus>,
+    /// Who handles them.
+    pub local: Arc<dyn LocalConversations>,
+    /// Whether this node may answer at all.
+    pub lease: Arc<Lease>,
+    /// Who may be the owner when this node is not.
+    pub view: Arc<OwnersView>,
+    /// Where to count.
+    pub metrics: Option<Cluster>,
+}
+
 /// Serves `hub.cmd.<me>` until cancelled. Requests run side by side; a sender that needs two in order sends the second after the answer
 /// to the first.
 ///
 /// # Errors
 /// When the bus does not take the subscription.
 pub async fn serve_commands(
-    me: Incarnation,
-    bus: Arc<dyn Bus>,
-    local: Arc<dyn LocalConversations>,
-    lease: Arc<Lease>,
+    server: CommandServer,
     tasks: &TaskTracker,
     cancel: CancellationToken,
 ) -> Result<(), SubscribeError> {
-    let mut requests = bus
-        .subscribe(SubjectPattern::One(Subject::Command(me)), COMMAND_QUEUE)
-        .await?;
+    let pattern = SubjectPattern::One(Subject::Command(server.me));
+    let mut requests = server.bus.subscribe(pattern, COMMAND_QUEUE).await?;
     let permits = Arc::new(Semaphore::new(REMOTE_COMMANDS_MAX));
     let workers = tasks.clone();
     tasks.spawn(async move {
@@ -53,10 +69,9 @@ pub async fn serve_commands(
             };
             let Some(delivery) = delivery else { break };
             let permit = Arc::clone(&permits).try_acquire_owned().ok();
-            let (bus, local, lease) = (Arc::clone(&bus), Arc::clone(&local), Arc::clone(&lease));
+            let server = server.clone();
             workers.spawn(async move {
-                let full = permit.is_none();
-                answer(&*bus, &*local, &lease, delivery, full).await;
+                server.answer(delivery, permit.is_none()).await;
                 drop(permit);
             });
         }
@@ -64,42 +79,55 @@ pub async fn serve_commands(
     Ok(())
 }
 
-async fn answer(
-    bus: &dyn Bus,
-    local: &dyn LocalConversations,
-    lease: &Lease,
-    delivery: Delivery,
-    full: bool,
-) {
-    let Some(to) = delivery.reply else { return };
-    let reply = match CommandRequest::decode(&delivery.payload) {
-        Err(error) => {
-            // A newer node may say what this one cannot read; it was certainly not handled.
-            tracing::warn!(%error, "decode command request");
-            OwnerReply::Unavailable {
-                retry_after_ms: BUSY_RETRY_AFTER_MS,
+impl CommandServer {
+    async fn answer(&self, delivery: Delivery, full: bool) {
+        let Some(to) = delivery.reply else { return };
+        let reply = match CommandRequest::decode(&delivery.payload) {
+            Err(error) => {
+                // A newer node may say what this one cannot read; it was certainly not handled.
+                tracing::warn!(%error, "decode command request");
+                OwnerReply::Unavailable {
+                    retry_after_ms: BUSY_RETRY_AFTER_MS,
+                }
             }
-        }
-        Ok(_) if full => OwnerReply::Busy {
-            retry_after_ms: BUSY_RETRY_AFTER_MS,
-        },
-        Ok(request) => {
-            let patience = Duration::from_millis(u64::from(request.remaining_ms));
-            // The sender has stopped waiting then; the command itself goes on and its definite answer waits for the repetition.
-            match tokio::time::timeout(
-                patience,
-                answer_locally(local, lease, request, delivery.trace),
-            )
-            .await
-            {
-                Ok(reply) => reply,
-                Err(_elapsed) => return,
+            Ok(_) if full => {
+                if let Some(metrics) = &self.metrics {
+                    metrics.remote_refused.inc();
+                }
+                OwnerReply::Busy {
+                    retry_after_ms: BUSY_RETRY_AFTER_MS,
+                }
             }
+            Ok(request) => {
+                let _under_way = self
+                    .metrics
+                    .as_ref()
+                    .map(|metrics| InFlight::begin(&metrics.remote_commands));
+                let (partition, epoch) = (request.partition, request.epoch);
+                let patience = Duration::from_millis(u64::from(request.remaining_ms));
+                let handling = answer_locally(&*self.local, &self.lease, request, delivery.trace);
+                // The sender has stopped waiting then; the command itself goes on and its definite answer waits for the repetition.
+                match tokio::time::timeout(patience, handling).await {
+                    Ok(reply) => self.with_hint(partition, epoch, reply),
+                    Err(_elapsed) => return,
+                }
+            }
+        };
+        if let Err(error) = self.bus.reply(to, reply.encode()).await {
+            // The sender times out, which means unknown, and asks again with the same id.
+            tracing::debug!(%error, "answer command request");
         }
-    };
-    if let Err(error) = bus.reply(to, reply.encode()).await {
-        // The sender times out, which means unknown, and asks again with the same id.
-        tracing::debug!(%error, "answer command request");
+    }
+
+    /// Whoever is not the owner says who is, as far as known here beyond what the sender knows.
+    fn with_hint(&self, partition: PartitionId, asked: Epoch, reply: OwnerReply) -> OwnerReply {
+        if reply != (OwnerReply::WrongOwner { hint: None }) {
+            return reply;
+        }
+        let newer = self.view.owner(partition);
+        OwnerReply::WrongOwner {
+            hint: newer.filter(|(_, epoch)| *epoch > asked),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use hubbub_bus::Bus;
 use hubbub_bus::memory::MemoryBus;
 use hubbub_cluster::ownership::OwnershipSettings;
-use hubbub_cluster::server::serve_commands;
+use hubbub_cluster::server::{CommandServer, serve_commands};
 use hubbub_cluster::{
     ClusterNode, CommandRouter, Fate, HostEvent, Lease, LocalConversations, NodeOptions,
     OwnersView, PartitionSignal, Router, SubmitError,
@@ -144,16 +144,17 @@ mod router {
         async fn node(&self, me: u128, host: &Arc<Host>) -> Router {
             let (bus, local): (Arc<dyn Bus>, Arc<dyn LocalConversations>) =
                 (self.bus.clone(), host.clone());
-            serve_commands(
-                incarnation(me),
-                bus.clone(),
-                local.clone(),
-                held(),
-                &self.tasks,
-                CancellationToken::new(),
-            )
-            .await
-            .unwrap();
+            let server = CommandServer {
+                me: incarnation(me),
+                bus: bus.clone(),
+                local: local.clone(),
+                lease: held(),
+                view: Arc::new(OwnersView::new(PARTITIONS)),
+                metrics: None,
+            };
+            serve_commands(server, &self.tasks, CancellationToken::new())
+                .await
+                .unwrap();
             Router::new(incarnation(me), Arc::clone(&self.view), local, bus, held())
         }
     }
@@ -289,16 +290,17 @@ mod router {
         let (bus, local): (Arc<dyn Bus>, Arc<dyn LocalConversations>) =
             (net.bus.clone(), host.clone());
         let stale = Arc::<Lease>::default();
-        serve_commands(
-            incarnation(1),
-            bus.clone(),
-            local.clone(),
-            Arc::clone(&stale),
-            &net.tasks,
-            CancellationToken::new(),
-        )
-        .await
-        .unwrap();
+        let server = CommandServer {
+            me: incarnation(1),
+            bus: bus.clone(),
+            local: local.clone(),
+            lease: Arc::clone(&stale),
+            view: Arc::clone(&net.view),
+            metrics: None,
+        };
+        serve_commands(server, &net.tasks, CancellationToken::new())
+            .await
+            .unwrap();
         net.view
             .learn(partition(), Epoch::new(3), Some(incarnation(1)));
         let here = Router::new(incarnation(1), Arc::clone(&net.view), local, bus, stale);
@@ -371,6 +373,7 @@ mod ownership {
                 ownership: OwnershipSettings {
                     join_delay_ms: 0,
                     rebalance_percent: 100,
+                    hold_off_ms: 0,
                 },
             };
             let (store, local): (Arc<dyn Ownership>, Arc<dyn LocalConversations>) =
