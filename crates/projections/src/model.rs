@@ -117,7 +117,8 @@ impl Fold {
     /// Folds one event in; one that is already in changes nothing.
     pub fn apply(&mut self, partition: PartitionId, entry: &Entry) {
         let recorded = &entry.recorded;
-        if recorded.seq <= self.head_seq() {
+        let counts_again = cfg!(feature = "sabotage-unread-counts-redelivery");
+        if recorded.seq <= self.head_seq() && !counts_again {
             return;
         }
         match &recorded.event {
@@ -182,7 +183,11 @@ impl Fold {
                     member.seq = recorded.seq;
                 }
                 if let Some(row) = &mut self.conversation {
-                    row.head_no = *message_no;
+                    row.head_no = if counts_again {
+                        row.head_no.next()
+                    } else {
+                        *message_no
+                    };
                     row.active_at = recorded.at;
                 }
             }

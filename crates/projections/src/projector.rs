@@ -68,6 +68,8 @@ pub struct Projector {
     checkpoints: HashMap<PartitionId, Offset>,
     dirty: BTreeSet<PartitionId>,
     batch_seconds: Option<Histogram>,
+    /// The last batch failed and is not tried again: a build without a guarantee.
+    skips: bool,
 }
 
 impl Projector {
@@ -87,6 +89,7 @@ impl Projector {
             checkpoints: HashMap::new(),
             dirty: BTreeSet::new(),
             batch_seconds: None,
+            skips: false,
         }
     }
 
@@ -215,7 +218,7 @@ impl Projector {
             };
             let read = match self
                 .log
-                .tail(partition, from, BATCH_EVENTS_PER_PARTITION)
+                .tail(partition, read_after(from), BATCH_EVENTS_PER_PARTITION)
                 .await
             {
                 Ok(read) => read,
@@ -226,7 +229,9 @@ impl Projector {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let Some(last) = read.last() else { continue };
+            let Some(last) = read.last().filter(|last| last.offset > from) else {
+                continue;
+            };
             moves.push(Move {
                 partition,
                 from,
@@ -246,7 +251,14 @@ impl Projector {
             u64::try_from(changes.projected.len().max(changes.conversations.len())).unwrap_or(0);
         fault::point("project.write");
         let begun = Instant::now();
-        let applied = self.store.apply(self.projection, &moves, &changes).await?;
+        let changes = if std::mem::take(&mut self.skips) {
+            Changes::default()
+        } else {
+            changes
+        };
+        let applied = self.store.apply(self.projection, &moves, &changes).await;
+        self.skips = applied.is_err() && cfg!(feature = "sabotage-projector-skips-on-error");
+        let applied = applied?;
         if let Some(batch_seconds) = &self.batch_seconds {
             batch_seconds.observe(begun.elapsed().as_secs_f64());
         }
@@ -369,6 +381,14 @@ impl Projector {
         }
         Ok(changes)
     }
+}
+
+/// Where the tail begins: behind the checkpoint.
+fn read_after(checkpoint: Offset) -> Offset {
+    if cfg!(feature = "sabotage-unread-counts-redelivery") {
+        return checkpoint.prev();
+    }
+    checkpoint
 }
 
 /// The pause after this many failures in a row.
