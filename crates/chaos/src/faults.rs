@@ -8,6 +8,8 @@ pub mod f05_kill_bus;
 pub mod f06_all_buses_down;
 pub mod f07_cut_edge_from_bus;
 pub mod f08_cut_owner_from_database;
+pub mod f09_full_disk;
+pub mod f09_full_folder;
 pub mod f10_slow_readers;
 pub mod f11_storm;
 pub mod f12_rolling_restart;
@@ -40,6 +42,9 @@ pub fn all() -> Vec<Box<dyn Fault>> {
         Box::new(f08_cut_owner_from_database::CutOwner::default()),
         Box::new(f10_slow_readers::SlowReaders),
         Box::new(f11_storm::Storm),
+        Box::new(f09_full_disk::FullDisk::of_the_tables()),
+        Box::new(f09_full_disk::FullDisk::of_the_wal()),
+        Box::new(f09_full_folder::FullFolder),
         Box::new(f12_rolling_restart::RollingRestart::default()),
         Box::new(f13_clocks::Clocks),
         Box::new(f14_bad_rows::BadRows::default()),

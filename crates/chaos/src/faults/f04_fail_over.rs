@@ -70,10 +70,7 @@ impl Fault for FailOver {
             .filter_map(|node| node.database_line.as_ref())
             .map(hubbub_testkit::proxy::TcpProxy::swallowed_bytes)
             .sum();
-        scene.note(
-            "answer_bytes_lost",
-            f64::from(u32::try_from(lost).unwrap_or(u32::MAX)),
-        );
+        scene.note("answer_bytes_lost", crate::figures::number(lost));
         self.old = Some(old);
         scene.last(ALONE_S).await;
         Ok(())

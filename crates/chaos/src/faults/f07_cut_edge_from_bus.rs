@@ -23,6 +23,8 @@ const NOTICE_DEADLINE: Duration = Duration::from_secs(30);
 const NOTICED_MS_MAX: f64 = 10_000.0;
 /// What an event may be late on a connection that stood all the time: the time to notice, and a look at the log.
 const LATE_MS_MAX: f64 = 12_000.0;
+/// What losing one link may stop writes for (P7): a node that is blind lets go of what it owns.
+const WRITE_GAP_MS_MAX: f64 = 6_000.0;
 /// Pause between two questions whether a node is ready.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -60,6 +62,7 @@ impl Fault for CutEdgeFromBus {
         let rest = Rest::new(&node.url())?;
         world.read_metrics().await;
         scene.injected(scene.all_conversations());
+        scene.hits(victim);
         for (name, silence) in DIRECTIONS {
             let began = Instant::now();
             node.bus_lines.iter().for_each(silence);
@@ -96,6 +99,16 @@ impl Fault for CutEdgeFromBus {
             measured.late_after.max_ms,
             LATE_MS_MAX,
         );
+        verdict.at_most(
+            "write gap of clients elsewhere, ms",
+            measured.writes.concerned.max_ms,
+            WRITE_GAP_MS_MAX,
+        );
+        let own = measured.writes.own_line_broke;
+        verdict.remark(format!(
+            "clients of the node itself waited {} ms at most: {} messages",
+            own.max_ms, own.count
+        ));
         verdict.must(
             measured.takeovers() == 0,
             "partitions were taken over although PostgreSQL was there",

@@ -88,7 +88,7 @@ impl Fault for Limits {
         );
         scene.note(
             "connections_broken",
-            f64::from(u32::try_from(reconnects(scene) - broken_before)?),
+            crate::figures::number(reconnects(scene) - broken_before),
         );
         Ok(())
     }
