@@ -1,0 +1,189 @@
+//! What a run writes down for the judge: the checker's history, and the bookkeeping to fill it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hubbub_checker::history::{Digest, Time};
+use hubbub_checker::{
+    Fold, FoldKind, History, LogRow, Loss, Operation, OperationKind, Outcome, OwnerSeen,
+};
+use hubbub_domain::conversation::State;
+use hubbub_domain::ids::{ConversationId, UserId};
+use hubbub_domain::position::{Epoch, Offset, PartitionId};
+use hubbub_event_log::Acquired;
+use hubbub_wire::stored::EventRow;
+use uuid::Uuid;
+
+use crate::wires::{To, Wires};
+
+/// The recorder of one run.
+#[derive(Default)]
+pub struct Recorder {
+    /// What is judged.
+    pub history: History,
+    users: Vec<UserId>,
+    /// When each row was committed, and under which epoch.
+    committed: BTreeMap<(PartitionId, Offset), (Epoch, Time)>,
+    /// Conversations that the run has made.
+    pub conversations: BTreeSet<ConversationId>,
+    subscriptions: u64,
+}
+
+/// Simulated milliseconds on the judge's clock.
+pub const fn time(now_ms: u64) -> Time {
+    now_ms.saturating_mul(1_000)
+}
+
+impl Recorder {
+    /// Client number n is this user.
+    pub fn add_user(&mut self, user: UserId) {
+        self.users.push(user);
+    }
+
+    /// Who a client is.
+    pub fn user_of(&self, client: usize) -> UserId {
+        self.users
+            .get(client)
+            .copied()
+            .unwrap_or_else(|| UserId::from_uuid(Uuid::nil()))
+    }
+
+    /// How many clients there are.
+    pub fn users(&self) -> usize {
+        self.users.len()
+    }
+
+    /// A subscription's number.
+    pub fn new_subscription(&mut self) -> u64 {
+        self.subscriptions = self.subscriptions.saturating_add(1);
+        self.subscriptions
+    }
+
+    /// A row was committed.
+    pub fn committed(&mut self, now_ms: u64, row: &EventRow) {
+        self.conversations.insert(row.conversation);
+        self.committed
+            .insert((row.partition, row.offset), (row.epoch, time(now_ms)));
+    }
+
+    /// When a row was committed.
+    pub fn committed_at(&self, row: &EventRow) -> Option<Time> {
+        self.committed
+            .get(&(row.partition, row.offset))
+            .filter(|(epoch, _)| *epoch == row.epoch)
+            .map(|(_, at)| *at)
+    }
+
+    /// An attempt begins; the returned index names it.
+    #[expect(clippy::too_many_arguments, reason = "the fields of one record")]
+    pub fn attempt(
+        &mut self,
+        now_ms: u64,
+        command: Uuid,
+        conversation: Uuid,
+        user: UserId,
+        kind: OperationKind,
+        body: Option<Digest>,
+        node: usize,
+        socket: Option<u64>,
+    ) -> usize {
+        self.history.operations.push(Operation {
+            command,
+            conversation,
+            user: user.uuid(),
+            kind,
+            body,
+            node: u32::try_from(node).unwrap_or(u32::MAX),
+            socket,
+            invoked_at: time(now_ms),
+            ended_at: Time::MAX,
+            outcome: Outcome::Open,
+            depends_on: None,
+        });
+        self.history.operations.len().saturating_sub(1)
+    }
+
+    /// It ended so.
+    pub fn ended(&mut self, index: usize, now_ms: u64, outcome: Outcome) {
+        if let Some(operation) = self.history.operations.get_mut(index)
+            && operation.outcome == Outcome::Open
+        {
+            operation.ended_at = time(now_ms);
+            operation.outcome = outcome;
+        }
+    }
+
+    /// Rows that a failover has lost: everything committed that is not in the log any more.
+    pub fn lost(&mut self, now_ms: u64, rows: &[EventRow]) {
+        let mut first: BTreeMap<ConversationId, u64> = BTreeMap::new();
+        for row in rows {
+            let seq = first.entry(row.conversation).or_insert(row.seq.get());
+            *seq = (*seq).min(row.seq.get());
+        }
+        for (conversation, from_seq) in first {
+            self.history.losses.push(Loss {
+                at: time(now_ms),
+                conversation: conversation.uuid(),
+                from_seq,
+            });
+        }
+    }
+
+    /// A row of the log in the end.
+    pub fn row(&mut self, row: &EventRow, crc_ok: bool) {
+        let committed_at = self.committed_at(row);
+        self.history.log.push(LogRow {
+            partition: u32::from(row.partition.get()),
+            offset: row.offset.get(),
+            epoch: row.epoch.get(),
+            conversation: row.conversation.uuid(),
+            seq: row.seq.get(),
+            command: row.command_id.uuid(),
+            crc_ok,
+            committed_at,
+        });
+    }
+}
+
+/// Partitions were acquired.
+pub fn acquired(wires: &mut Wires, by: To, reason: &'static str, taken: &[Acquired]) {
+    let count = u64::try_from(taken.len()).unwrap_or(0);
+    if count > 0 {
+        wires.counters.add(
+            match reason {
+                "takeover" => "takeovers",
+                "in_doubt" => "doubts resolved by a new epoch",
+                _ => "claims",
+            },
+            count,
+        );
+        wires.trace.line(wires.now_ms, || {
+            format!("database: n{} acquires {taken:?} ({reason})", by.node)
+        });
+    }
+}
+
+/// A partition is served.
+pub fn serves(wires: &mut Wires, by: To, taken: &Acquired) {
+    wires.recorder.history.owners.push(OwnerSeen {
+        at: time(wires.now_ms),
+        partition: u32::from(taken.partition.get()),
+        epoch: taken.epoch.get(),
+        owner: by.incarnation().uuid(),
+    });
+}
+
+/// A state that an owner has loaded, beside the fold from the first event (I13).
+pub fn owner_state(wires: &mut Wires, conversation: ConversationId, state: &State) {
+    let Ok(expected) = crate::store::load_from_start(wires, conversation) else {
+        return;
+    };
+    let expected = Digest::of(&format!("{:?}", expected.state));
+    let found = Digest::of(&format!("{state:?}"));
+    wires.recorder.history.folds.push(Fold {
+        kind: FoldKind::Owner,
+        what: conversation.to_string(),
+        through: state.last_seq().get(),
+        expected,
+        found,
+    });
+}
