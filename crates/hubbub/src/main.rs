@@ -9,6 +9,7 @@
 mod cli;
 mod commands;
 mod compose;
+mod sabotage;
 mod settings;
 mod shutdown;
 

@@ -27,6 +27,7 @@ const PEOPLE: [(&str, &str); 4] = [
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(overrides: &Overrides) -> anyhow::Result<ExitCode> {
+    crate::sabotage::refuse()?;
     let settings = Settings::load(overrides)?;
     if settings.is_cluster() {
         bail!("the demo fills a new folder; leave database_url and nats_url out");

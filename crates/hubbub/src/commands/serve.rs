@@ -8,6 +8,7 @@ use crate::settings::{Overrides, Settings};
 use crate::shutdown::{Ending, ending};
 
 pub(crate) fn run(overrides: &Overrides) -> anyhow::Result<ExitCode> {
+    crate::sabotage::refuse()?;
     let settings = Settings::load(overrides)?;
     let (_telemetry, runtime) = environment(&settings)?;
     runtime.block_on(async {
