@@ -11,6 +11,8 @@ use hubbub_domain::time::Timestamp;
 use hubbub_wire::rest::Budget;
 use parking_lot::Mutex;
 
+/// A clock that falls further than this was set; less is two requests that met at the lock in another order.
+const CLOCK_FALL_US: i64 = 1_000_000;
 /// Keys of one budget that are remembered; above it those that have refilled are forgotten.
 const KEYS_MAX: usize = 100_000;
 
@@ -44,7 +46,31 @@ pub(crate) struct Buckets<K> {
     cost_us: i64,
     /// Microseconds that a full bucket holds.
     full_us: i64,
-    keys: Mutex<HashMap<K, i64>>,
+    state: Mutex<State<K>>,
+}
+
+#[derive(Debug)]
+struct State<K> {
+    keys: HashMap<K, i64>,
+    /// The latest time that was told.
+    latest_us: i64,
+    /// What is added to the time told: as much as the clock was set back. Without it a spent bucket would stay spent until
+    /// the clock has come again to where it was.
+    shift_us: i64,
+}
+
+impl<K: Eq + Hash> State<K> {
+    /// The time told, on a clock that never falls.
+    fn rising(&mut self, now: Timestamp) -> i64 {
+        let told_us = now.millis().saturating_mul(1_000);
+        let now_us = told_us.saturating_add(self.shift_us);
+        let fall_us = self.latest_us.saturating_sub(now_us);
+        if fall_us > CLOCK_FALL_US {
+            self.shift_us = self.shift_us.saturating_add(fall_us);
+        }
+        self.latest_us = self.latest_us.max(now_us);
+        self.latest_us
+    }
 }
 
 impl<K: Eq + Hash> Buckets<K> {
@@ -55,7 +81,11 @@ impl<K: Eq + Hash> Buckets<K> {
         Self {
             cost_us,
             full_us: cost_us.saturating_mul(i64::from(burst)),
-            keys: Mutex::new(HashMap::new()),
+            state: Mutex::new(State {
+                keys: HashMap::new(),
+                latest_us: i64::MIN,
+                shift_us: 0,
+            }),
         }
     }
 
@@ -64,9 +94,10 @@ impl<K: Eq + Hash> Buckets<K> {
     /// # Errors
     /// When it is spent: in how many milliseconds it will not be.
     pub(crate) fn look(&self, key: &K, now: Timestamp) -> Result<(), u64> {
-        let now_us = now.millis().saturating_mul(1_000);
-        let keys = self.keys.lock();
-        let spent_us = keys
+        let mut state = self.state.lock();
+        let now_us = state.rising(now);
+        let spent_us = state
+            .keys
             .get(key)
             .map_or(0, |full_at| full_at.saturating_sub(now_us));
         let over_us = spent_us
@@ -82,13 +113,13 @@ impl<K: Eq + Hash> Buckets<K> {
 
     /// Takes `uses` off, also more than there is: what was shown was shown.
     pub(crate) fn charge(&self, key: K, uses: usize, now: Timestamp) {
-        let now_us = now.millis().saturating_mul(1_000);
         let cost_us = self
             .cost_us
             .saturating_mul(i64::try_from(uses).unwrap_or(i64::MAX));
-        let mut keys = self.keys.lock();
-        forget_refilled(&mut keys, now_us);
-        let full_at = keys.entry(key).or_insert(now_us);
+        let mut state = self.state.lock();
+        let now_us = state.rising(now);
+        forget_refilled(&mut state.keys, now_us);
+        let full_at = state.keys.entry(key).or_insert(now_us);
         *full_at = (*full_at).max(now_us).saturating_add(cost_us);
     }
 
@@ -97,10 +128,10 @@ impl<K: Eq + Hash> Buckets<K> {
     /// # Errors
     /// When it is spent: in how many milliseconds it will not be.
     pub(crate) fn spend(&self, key: K, now: Timestamp) -> Result<(), u64> {
-        let now_us = now.millis().saturating_mul(1_000);
-        let mut keys = self.keys.lock();
-        forget_refilled(&mut keys, now_us);
-        let full_at = keys.entry(key).or_insert(now_us);
+        let mut state = self.state.lock();
+        let now_us = state.rising(now);
+        forget_refilled(&mut state.keys, now_us);
+        let full_at = state.keys.entry(key).or_insert(now_us);
         let after = (*full_at).max(now_us).saturating_add(self.cost_us);
         let over_us = after.saturating_sub(now_us).saturating_sub(self.full_us);
         if over_us > 0 {
@@ -142,6 +173,23 @@ mod tests {
         assert_eq!(wait, 51, "one use in 50 ms, rounded up");
         assert_eq!(sends.spend(1, at(1_050)), Ok(()));
         assert!(sends.spend(1, at(1_050)).is_err());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_keep_a_bucket_spent() {
+        const HOUR_MS: i64 = 3_600_000;
+        let sends = Buckets::new(Budget {
+            count: 20,
+            per_s: 1,
+            burst: Some(3),
+        });
+        for _ in 0..3 {
+            assert_eq!(sends.spend(1, at(2 * HOUR_MS)), Ok(()));
+        }
+        let wait = sends.spend(1, at(HOUR_MS)).expect_err("still spent");
+        assert!(wait <= 51, "{wait} ms, and not an hour");
+        assert_eq!(sends.spend(1, at(HOUR_MS + 50)), Ok(()));
+        assert_eq!(sends.look(&1, at(HOUR_MS + 100)), Ok(()));
     }
 
     #[test]
