@@ -42,14 +42,23 @@ impl Fault for Panics {
             self.conversations.push(made);
         }
         scene.injected(std::collections::BTreeSet::new());
-        for n in 0..PANICS {
-            let conversation = self.conversations[n % VICTIMS];
-            if scene.load.say_once(n % VICTIMS, conversation, BODY).await {
-                self.acks += 1;
-            } else {
-                self.errors += 1;
-            }
+        let from = scene.clock.now();
+        let mut left = PANICS;
+        while left > 0 {
+            // Each conversation once at a time, all of them together: an error may come only at the deadline.
+            let load = &scene.load;
+            let asked = self.conversations.iter().take(left).enumerate();
+            let saying = asked.map(|(n, conversation)| load.say_once(n, *conversation, BODY));
+            let answers = futures_util::future::join_all(saying).await;
+            left -= answers.len();
+            let acks = answers.iter().filter(|acked| **acked).count();
+            self.acks += acks as u64;
+            self.errors += (answers.len() - acks) as u64;
         }
+        scene.note(
+            "all callers had their error after, ms",
+            crate::figures::millis(scene.clock.now() - from),
+        );
         scene.last(2.0).await;
         for node in &mut world.nodes {
             self.processes_ended += u64::from(node.exit_status().is_some());
