@@ -10,9 +10,9 @@ use hubbub_testkit::settings;
 use crate::runner::Runner;
 use crate::steps::Steps;
 use crate::tools::{apt, nats, postgres, python};
-use crate::{cargo, workspace};
+use crate::{cargo, previous, workspace};
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
     /// Rows to run, for example F1,F5; all of them without it.
     #[arg(long)]
@@ -26,12 +26,15 @@ pub(crate) struct Options {
     /// The rows and sizes of a build machine: F1, F2, F5, F8, F15.
     #[arg(long)]
     short: bool,
-    /// A server of the previous revision, for the rolling restart between two builds (F12).
+    /// A server of the previous version, for the rolling restart (F12) [default: built from the history].
     #[arg(long)]
     old_server: Option<PathBuf>,
 }
 
-const STEPS: usize = 3;
+const STEPS: usize = 4;
+
+/// The row that wants two versions.
+const ROLLING_RESTART: &str = "F12";
 
 pub(crate) fn run(runner: &mut Runner, options: &Options) -> anyhow::Result<ExitCode> {
     let mut packages: Vec<&'static str> = Vec::new();
@@ -48,10 +51,28 @@ pub(crate) fn run(runner: &mut Runner, options: &Options) -> anyhow::Result<Exit
     let built = steps.commands(runner, "server with fault points", [build_server()])
         && steps.commands(runner, "the program that breaks it", [build_chaos()]);
     ensure!(built, "not everything could be built");
-    let mut command = chaos(options);
+    let mut old_server = options.old_server.clone();
+    if old_server.is_none() && wants_two_versions(options) {
+        let title = "server of the previous version (the first time takes minutes)";
+        steps.step(title, || {
+            old_server = previous::server(runner)?;
+            Ok(())
+        });
+    }
+    let mut command = chaos(&Options {
+        old_server,
+        ..options.clone()
+    });
     command.env(settings::NATS_BIN, nats_server);
     steps.commands(runner, "chaos", [command]);
     Ok(crate::check::exit_code(&steps))
+}
+
+fn wants_two_versions(options: &Options) -> bool {
+    match &options.fault {
+        Some(rows) => rows.split(',').any(|row| row.trim() == ROLLING_RESTART),
+        None => !options.short,
+    }
 }
 
 /// The server with its fault points, in the dev profile.

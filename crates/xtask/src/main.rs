@@ -17,6 +17,7 @@ mod bench;
 mod cargo;
 mod chaos;
 mod check;
+mod previous;
 mod runner;
 mod steps;
 mod test;
