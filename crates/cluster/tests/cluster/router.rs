@@ -1,0 +1,357 @@
+//! The router and the answering side over the in-memory bus.
+
+use super::*;
+
+struct Net {
+    bus: Arc<MemoryBus>,
+    view: Arc<OwnersView>,
+    tasks: TaskTracker,
+}
+
+impl Net {
+    fn new() -> Self {
+        Self {
+            bus: Arc::new(MemoryBus::new()),
+            view: Arc::new(OwnersView::new(PARTITIONS)),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    async fn node(&self, me: u128, host: &Arc<Host>) -> Router {
+        let (bus, local): (Arc<dyn Bus>, Arc<dyn LocalConversations>) =
+            (self.bus.clone(), host.clone());
+        let server = CommandServer {
+            me: incarnation(me),
+            bus: bus.clone(),
+            local: local.clone(),
+            lease: held(),
+            view: Arc::new(OwnersView::new(PARTITIONS)),
+            metrics: None,
+        };
+        serve_commands(server, &self.tasks, CancellationToken::new())
+            .await
+            .unwrap();
+        Router::new(incarnation(me), Arc::clone(&self.view), local, bus, held())
+    }
+}
+
+#[tokio::test]
+async fn a_command_goes_to_the_owner_on_another_node() {
+    let net = Net::new();
+    let here = Host::answering([OwnerReply::Unknown]);
+    let there = Host::answering([OwnerReply::Accepted(accepted(How::Stored))]);
+    let router = net.node(1, &here).await;
+    net.node(2, &there).await;
+    net.view
+        .learn(partition(), Epoch::new(3), Some(incarnation(2)));
+    let stored = router
+        .submit(command(), false, DEADLINE, None)
+        .await
+        .unwrap();
+    assert_eq!(stored, accepted(How::Stored));
+    assert!(here.seen.lock().is_empty());
+    let seen = there.seen.lock().clone();
+    assert_eq!(
+        (seen[0].partition, seen[0].epoch, seen[0].retry),
+        (partition(), Epoch::new(3), false)
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_owner_with_a_hint_leads_to_the_right_one() {
+    let net = Net::new();
+    let hint = Some((incarnation(2), Epoch::new(4)));
+    let here = Host::answering([OwnerReply::WrongOwner { hint }]);
+    let there = Host::answering([OwnerReply::Accepted(accepted(How::Stored))]);
+    let router = net.node(1, &here).await;
+    net.node(2, &there).await;
+    net.view
+        .learn(partition(), Epoch::new(3), Some(incarnation(1)));
+    assert!(
+        router
+            .submit(command(), false, DEADLINE, None)
+            .await
+            .is_ok()
+    );
+    assert_eq!(net.view.owner(partition()), hint);
+}
+
+#[tokio::test]
+async fn an_open_attempt_is_repeated_as_a_repetition_until_it_is_definite() {
+    let net = Net::new();
+    let host = Host::answering([
+        OwnerReply::Unknown,
+        OwnerReply::Accepted(accepted(How::Duplicate)),
+    ]);
+    let router = net.node(1, &host).await;
+    net.view
+        .learn(partition(), Epoch::new(3), Some(incarnation(1)));
+    assert_eq!(
+        router
+            .submit(command(), false, DEADLINE, None)
+            .await
+            .unwrap()
+            .how,
+        How::Duplicate
+    );
+    let retries: Vec<bool> = host
+        .seen
+        .lock()
+        .iter()
+        .map(|request| request.retry)
+        .collect();
+    assert_eq!(retries, [false, true]);
+}
+
+#[tokio::test]
+async fn an_attempt_that_stays_open_is_unknown_never_failed() {
+    let net = Net::new();
+    let host = Host::answering([
+        OwnerReply::Unknown,
+        OwnerReply::Busy { retry_after_ms: 1 },
+        OwnerReply::StorageFull,
+        OwnerReply::Unavailable { retry_after_ms: 1 },
+    ]);
+    let router = net.node(1, &host).await;
+    net.view
+        .learn(partition(), Epoch::new(3), Some(incarnation(1)));
+    assert_eq!(
+        router.submit(command(), false, SHORT, None).await,
+        Err(SubmitError::UnknownOutcome)
+    );
+}
+
+#[tokio::test]
+async fn without_an_owner_the_answer_is_unavailable_as_nothing_was_handed_over() {
+    let net = Net::new();
+    let host = Host::answering([OwnerReply::Unknown]);
+    let router = net.node(1, &host).await;
+    let refused = router.submit(command(), false, SHORT, None).await;
+    assert!(
+        matches!(refused, Err(SubmitError::Unavailable { .. })),
+        "{refused:?}"
+    );
+    // An owner that nobody reaches is as good as none.
+    net.view
+        .learn(partition(), Epoch::new(3), Some(incarnation(77)));
+    let refused = router.submit(command(), false, SHORT, None).await;
+    assert!(
+        matches!(refused, Err(SubmitError::Unavailable { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(net.view.owner(partition()), None);
+    assert!(host.seen.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_waiting_command_finds_the_owner_that_appears() {
+    let net = Net::new();
+    let host = Host::answering([OwnerReply::Accepted(accepted(How::Stored))]);
+    let router = net.node(1, &host).await;
+    let view = Arc::clone(&net.view);
+    let (stored, ()) = tokio::join!(
+        router.submit(command(), false, DEADLINE, None),
+        async move {
+            tokio::task::yield_now().await;
+            view.learn(partition(), Epoch::new(9), Some(incarnation(1)));
+        }
+    );
+    assert!(stored.is_ok());
+}
+
+#[tokio::test]
+async fn without_a_fresh_lease_nobody_here_is_asked() {
+    let net = Net::new();
+    let host = Host::answering([OwnerReply::Rejected(Rejection::NotFound)]);
+    let (bus, local): (Arc<dyn Bus>, Arc<dyn LocalConversations>) = (net.bus.clone(), host.clone());
+    let stale = Arc::<Lease>::default();
+    let server = CommandServer {
+        me: incarnation(1),
+        bus: bus.clone(),
+        local: local.clone(),
+        lease: Arc::clone(&stale),
+        view: Arc::clone(&net.view),
+        metrics: None,
+    };
+    serve_commands(server, &net.tasks, CancellationToken::new())
+        .await
+        .unwrap();
+    net.view
+        .learn(partition(), Epoch::new(3), Some(incarnation(1)));
+    let here = Router::new(incarnation(1), Arc::clone(&net.view), local, bus, stale);
+    // Over the bus as well: the other node's own lease says nothing about this one's.
+    let elsewhere = net.node(2, &Host::answering([OwnerReply::Unknown])).await;
+    for router in [here, elsewhere] {
+        let refused = router.submit(command(), false, SHORT, None).await;
+        assert!(
+            matches!(refused, Err(SubmitError::Unavailable { .. })),
+            "a definite answer from old state: {refused:?}"
+        );
+    }
+    assert!(host.seen.lock().is_empty());
+}
+
+/// A node on a line of its own, with a view and a lease that the test holds.
+fn apart(net: &Net, me: u128, host: &Arc<Host>) -> (Router, MemoryBus, Arc<Lease>) {
+    let line = net.bus.another_line();
+    let (bus, local): (Arc<dyn Bus>, Arc<dyn LocalConversations>) =
+        (Arc::new(line.clone()), host.clone());
+    let lease = held();
+    let view = Arc::clone(&net.view);
+    let router = Router::new(incarnation(me), view, local, bus, Arc::clone(&lease));
+    (router, line, lease)
+}
+
+fn is_unavailable(answer: &Result<Accepted, SubmitError>) -> bool {
+    matches!(answer, Err(SubmitError::Unavailable { retry_after_ms }) if *retry_after_ms > 0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_bus_a_foreign_conversation_is_unavailable_at_once_and_an_own_one_is_served() {
+    let net = Net::new();
+    let host = Host::answering([OwnerReply::Accepted(accepted(How::Stored))]);
+    let (router, line, _lease) = apart(&net, 1, &host);
+    net.view
+        .learn(partition(), Epoch::new(3), Some(incarnation(2)));
+    line.set_status(hubbub_bus::BusStatus::Down);
+    // A blink of the line is waited for.
+    let begun = tokio::time::Instant::now();
+    let answer = router.submit(command(), false, DEADLINE, None).await;
+    assert!(is_unavailable(&answer), "{answer:?}");
+    assert!(begun.elapsed() <= Duration::from_millis(1_100));
+    let begun = tokio::time::Instant::now();
+    let answer = router.submit(command(), false, DEADLINE, None).await;
+    assert!(
+        is_unavailable(&answer),
+        "nothing was handed over: {answer:?}"
+    );
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    net.view
+        .learn(partition(), Epoch::new(4), Some(incarnation(1)));
+    let answer = router.submit(command(), false, DEADLINE, None).await;
+    assert_eq!(answer, Ok(accepted(How::Stored)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blink_of_the_bus_is_waited_for() {
+    let net = Net::new();
+    let (router, line, _lease) = apart(&net, 1, &Host::answering([OwnerReply::Unknown]));
+    let there = Host::answering([OwnerReply::Accepted(accepted(How::Stored))]);
+    net.node(2, &there).await;
+    net.view
+        .learn(partition(), Epoch::new(3), Some(incarnation(2)));
+    line.set_status(hubbub_bus::BusStatus::Down);
+    let (answer, ()) = tokio::join!(router.submit(command(), false, DEADLINE, None), async {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        line.set_status(hubbub_bus::BusStatus::Up);
+    });
+    assert_eq!(answer, Ok(accepted(How::Stored)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_lost_the_database_answers_unavailable_at_once() {
+    let net = Net::new();
+    let not_here = OwnerReply::WrongOwner { hint: None };
+    let host = Host::answering([not_here]);
+    let (router, _line, lease) = apart(&net, 1, &host);
+    lease.doubt();
+    let begun = tokio::time::Instant::now();
+    // Nobody is known; the own host does not serve it any more; the own lease is over.
+    let nobody = router.submit(command(), false, DEADLINE, None).await;
+    net.view
+        .learn(partition(), Epoch::new(3), Some(incarnation(1)));
+    let dropped = router.submit(command(), false, DEADLINE, None).await;
+    assert!(is_unavailable(&nobody) && is_unavailable(&dropped));
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    tokio::time::sleep(hubbub_event_log::port::LEASE).await;
+    let begun = tokio::time::Instant::now();
+    net.view
+        .learn(partition(), Epoch::new(4), Some(incarnation(1)));
+    assert!(is_unavailable(
+        &router.submit(command(), false, DEADLINE, None).await
+    ));
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_follows_a_new_owner_while_the_old_one_is_silent() {
+    let net = Net::new();
+    let (router, _line, _lease) = apart(&net, 1, &Host::answering([OwnerReply::Unknown]));
+    // Listens and never answers, like a process that was stopped.
+    let silent = SubjectPattern::One(Subject::Command(incarnation(2)));
+    let _silent = net.bus.subscribe(silent, 16).await.unwrap();
+    let there = Host::answering([OwnerReply::Accepted(accepted(How::Stored))]);
+    net.node(3, &there).await;
+    net.view
+        .learn(partition(), Epoch::new(3), Some(incarnation(2)));
+    let begun = tokio::time::Instant::now();
+    let (answer, ()) = tokio::join!(
+        router.submit(command(), false, Duration::from_secs(4), None),
+        async {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            net.view
+                .learn(partition(), Epoch::new(4), Some(incarnation(3)));
+        }
+    );
+    assert_eq!(answer, Ok(accepted(How::Stored)));
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    let asked = there.seen.lock()[0].clone();
+    assert!(asked.retry, "the silent one may have stored it");
+    assert!(asked.remaining_ms <= 3_000, "an owner has three seconds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_owner_makes_the_outcome_unknown() {
+    let net = Net::new();
+    let (router, _line, _lease) = apart(&net, 1, &Host::answering([OwnerReply::Unknown]));
+    let silent = SubjectPattern::One(Subject::Command(incarnation(2)));
+    let _silent = net.bus.subscribe(silent, 16).await.unwrap();
+    net.view
+        .learn(partition(), Epoch::new(3), Some(incarnation(2)));
+    let answer = router
+        .submit(command(), false, Duration::from_secs(4), None)
+        .await;
+    assert_eq!(answer, Err(SubmitError::UnknownOutcome));
+}
+
+#[tokio::test]
+async fn whoever_is_not_the_owner_says_who_is() {
+    let net = Net::new();
+    let (asker, _line, _lease) = apart(&net, 1, &Host::answering([OwnerReply::Unknown]));
+    let former = Host::answering([OwnerReply::WrongOwner { hint: None }]);
+    let informed = Arc::new(OwnersView::new(PARTITIONS));
+    informed.learn(partition(), Epoch::new(5), Some(incarnation(3)));
+    let server = CommandServer {
+        me: incarnation(2),
+        bus: net.bus.clone(),
+        local: former.clone(),
+        lease: held(),
+        view: informed,
+        metrics: None,
+    };
+    serve_commands(server, &net.tasks, CancellationToken::new())
+        .await
+        .unwrap();
+    let there = Host::answering([OwnerReply::Accepted(accepted(How::Stored))]);
+    net.node(3, &there).await;
+    net.view
+        .learn(partition(), Epoch::new(3), Some(incarnation(2)));
+    let answer = asker.submit(command(), false, DEADLINE, None).await;
+    assert_eq!(answer, Ok(accepted(How::Stored)));
+    assert_eq!(
+        net.view.owner(partition()),
+        Some((incarnation(3), Epoch::new(5)))
+    );
+}
+
+#[tokio::test]
+async fn a_rejection_is_definite_at_once() {
+    let net = Net::new();
+    let host = Host::answering([OwnerReply::Rejected(Rejection::NotFound)]);
+    let router = net.node(1, &host).await;
+    net.view
+        .learn(partition(), Epoch::new(3), Some(incarnation(1)));
+    let refused = router.submit(command(), false, DEADLINE, None).await;
+    assert_eq!(refused, Err(SubmitError::Rejected(Rejection::NotFound)));
+    assert_eq!(host.seen.lock().len(), 1);
+}
