@@ -84,6 +84,9 @@ const HOMES: [(&str, &[&str]); 7] = [
     ),
 ];
 
+/// Begins the name of a feature that takes a guarantee out.
+const SABOTAGE: &str = "sabotage-";
+
 /// Rooms that own tables. testkit is among them for its own tests' sake, loadtest for its socket floor, chaos
 /// because it looks behind the nodes' backs.
 const SQL_HOMES: [&str; 6] = [
@@ -198,6 +201,34 @@ fn arrows_between_rooms_point_down() {
     assert!(manifests > ARROWS.len(), "only {manifests} manifests found");
     none_of(
         "an arrow that ARCHITECTURE.md §2 does not draw needs a decision record",
+        found,
+    );
+}
+
+#[test]
+fn no_default_build_lacks_a_guarantee() {
+    let mut found = Vec::new();
+    let mut taken_out = Vec::new();
+    let mut forwarded = String::new();
+    for file in files() {
+        let Some(room) = room_of_manifest(&file.path) else {
+            continue;
+        };
+        for (name, value) in features(&file.text) {
+            if name == "default" && value.contains(SABOTAGE) {
+                found.push(format!("{}: {value} by default", file.path));
+            } else if name.starts_with(SABOTAGE) && value == "[]" {
+                taken_out.push(format!("hubbub-{room}/{name}"));
+            } else if name.starts_with(SABOTAGE) && room == BINARY {
+                forwarded.push_str(&value);
+            }
+        }
+    }
+    assert!(!taken_out.is_empty(), "the test looks in the wrong place");
+    let unreachable = taken_out.iter().filter(|name| !forwarded.contains(*name));
+    found.extend(unreachable.map(|name| format!("{name} is not a feature of the binary")));
+    none_of(
+        "a guarantee is taken out by a feature of the binary, and never by default",
         found,
     );
 }
@@ -364,6 +395,27 @@ fn shipped_dependencies(manifest: &str) -> Vec<&str> {
     names
 }
 
+/// The features of a manifest with what they enable, on one line each.
+fn features(manifest: &str) -> Vec<(String, String)> {
+    let mut features: Vec<(String, String)> = Vec::new();
+    let mut inside = false;
+    for line in manifest.lines().map(str::trim) {
+        if line.starts_with('[') && !line.starts_with("[\"") {
+            inside = line == "[features]";
+        } else if inside && !line.starts_with('#') {
+            match line.split_once(" = ") {
+                Some((name, value)) => features.push((name.to_owned(), value.to_owned())),
+                None => {
+                    if let Some((_, value)) = features.last_mut() {
+                        value.push_str(line);
+                    }
+                }
+            }
+        }
+    }
+    features
+}
+
 fn looks_like_sql(line: &str) -> bool {
     let line = line.to_ascii_lowercase();
     let in_order = |words: [&str; 2]| {
@@ -439,6 +491,17 @@ fn a_path_is_named_only_where_it_begins() {
         &format!("https://example.org{machine}x"),
         &machine
     ));
+}
+
+#[test]
+fn features_are_read_from_one_line_or_several() {
+    let manifest = "[features]\n# why\na = []\nb = [\n  \"x/a\",\n]\n[dependencies]\nc = \"1\"\n";
+    let read = features(manifest);
+    let expected = [("a", "[]"), ("b", "[\"x/a\",]")];
+    assert_eq!(
+        read,
+        expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
+    );
 }
 
 #[test]
