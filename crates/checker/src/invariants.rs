@@ -29,7 +29,7 @@ pub(crate) fn all(index: &Index<'_>, limits: &Limits) -> Report {
             Invariant::I6 => order::seqs_rise_by_one(index, found),
             Invariant::I7 => order::acks_order_what_comes_later(index, found),
             Invariant::I8 => reads::reads_see_own_writes(index, found),
-            Invariant::I9 => resume::resume_is_exact(index, found),
+            Invariant::I9 => resume::resume_is_exact(index, limits, found),
             Invariant::I10 => unread::unread_equals_a_recount(index, found),
             Invariant::I11 => access::nothing_is_shown_to_outsiders(index, limits, found),
             Invariant::I12 => log::epochs_never_fall(index, found),

@@ -8,6 +8,9 @@ use crate::report::Counter;
 pub struct Limits {
     /// How long after a removal or a revocation something may still be delivered (I11, P8).
     pub after_removal: Time,
+    /// How long an edge may go on without hearing of an event (F5): what was acked longer than this before a hello has come before `live`
+    /// (I9). An edge that follows heads answers "nothing missed" without a question to anyone.
+    pub unheard: Time,
     /// How long after healing until every partition has an owner (I16).
     pub owned: Time,
     /// How long after healing until commands succeed (I16).
@@ -22,6 +25,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             after_removal: SECOND,
+            unheard: 5 * SECOND,
             owned: 10 * SECOND,
             commands: 15 * SECOND,
             heads: 10 * SECOND,

@@ -10,10 +10,8 @@ use hubbub_checker::{
     Outcome, Place, Read, Reading, Socket, Subscription, Told,
 };
 use hubbub_client::Notice;
-use hubbub_client::machine::{
-    Effect, FetchFailure, Fetched, Input, Machine, Settings,
-};
 use hubbub_client::machine::input::FetchedPage;
+use hubbub_client::machine::{Effect, FetchFailure, Fetched, Input, Machine, Settings};
 use hubbub_cluster::SubmitError;
 use hubbub_domain::conversation::Command;
 use hubbub_domain::ids::{ConversationId, UserId};
@@ -262,7 +260,13 @@ impl Client {
                 life: line.life,
             };
             let noticed = wires.random.between(1, 3_000);
-            wires.wake(to, noticed, NodeInput::Gone { socket: line.socket });
+            wires.wake(
+                to,
+                noticed,
+                NodeInput::Gone {
+                    socket: line.socket,
+                },
+            );
             let closed = ClientInput::Closed {
                 socket: line.socket,
                 code: None,
@@ -289,9 +293,7 @@ impl Client {
     }
 
     fn drive(&mut self, input: Input, wires: &mut Wires) {
-        let effects = self
-            .machine
-            .handle(input, wires.now_ms, &mut self.random);
+        let effects = self.machine.handle(input, wires.now_ms, &mut self.random);
         for effect in effects {
             match effect {
                 Effect::Connect { socket, node } => self.connect(socket, node, wires),
@@ -302,7 +304,13 @@ impl Client {
                             life: line.life,
                         };
                         let noticed = wires.random.between(1, 40);
-                        wires.wake(to, noticed, NodeInput::Gone { socket: line.socket });
+                        wires.wake(
+                            to,
+                            noticed,
+                            NodeInput::Gone {
+                                socket: line.socket,
+                            },
+                        );
                         self.saw(line.socket, Frame::Closed { code: None }, wires);
                         self.lose(line.socket, wires);
                     }
@@ -495,9 +503,7 @@ impl Client {
             .collect();
         for key in keys {
             for index in self.attempts.remove(&key).into_iter().flatten() {
-                wires
-                    .recorder
-                    .ended(index, wires.now_ms, Outcome::Unknown);
+                wires.recorder.ended(index, wires.now_ms, Outcome::Unknown);
             }
         }
     }
@@ -701,7 +707,9 @@ impl Client {
             Ok(Some(accepted)) if accepted.how != How::Already => Outcome::Acked(Place {
                 epoch: accepted.epoch.get(),
                 seq: accepted.seq.get(),
-                message_no: accepted.message_no.map(hubbub_domain::position::MessageNo::get),
+                message_no: accepted
+                    .message_no
+                    .map(hubbub_domain::position::MessageNo::get),
                 is_duplicate: accepted.how == How::Duplicate,
             }),
             Ok(_) => Outcome::Done,

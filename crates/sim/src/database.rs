@@ -133,7 +133,9 @@ impl Database {
     pub fn rows(&self, partition: PartitionId) -> Vec<EventRow> {
         let mut rows = Vec::new();
         loop {
-            let after = rows.last().map_or(Offset::ZERO, |row: &EventRow| row.offset);
+            let after = rows
+                .last()
+                .map_or(Offset::ZERO, |row: &EventRow| row.offset);
             match now(self.log.tail(partition, after, usize::MAX)) {
                 Ok(more) if !more.is_empty() => rows.extend(more),
                 Ok(_) | Err(_) => return rows,
@@ -178,7 +180,10 @@ impl LogReader for Database {
         from: Seq,
         limit: usize,
     ) -> Result<Vec<EventRow>, ReadError> {
-        let rows = self.log.read_conversation(conversation, from, limit).await?;
+        let rows = self
+            .log
+            .read_conversation(conversation, from, limit)
+            .await?;
         Ok(self.as_read(rows))
     }
 

@@ -71,7 +71,11 @@ fn one(seed: u64, trace: bool) -> ExitCode {
         "seed {seed}: {} steps, trace {:016x}, {}",
         outcome.steps,
         outcome.trace_hash,
-        if outcome.is_clean() { "clean" } else { "FAILED" }
+        if outcome.is_clean() {
+            "clean"
+        } else {
+            "FAILED"
+        }
     );
     if outcome.is_clean() {
         ExitCode::SUCCESS

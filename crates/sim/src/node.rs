@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use hubbub_cluster::OwnersView;
 use hubbub_cluster::ownership::OwnershipSettings;
+use hubbub_domain::position::MessageNo;
 use hubbub_domain::position::PartitionId;
 use hubbub_event_log::NodeRegistration;
 use hubbub_event_log::Ownership;
 use hubbub_projections::{OwnedPartitions, Projection, Projector};
 use hubbub_wire::bus::{CommandRequest, HeadBroadcast, MarkRequest, OwnerReply, OwnerRequest};
-use hubbub_domain::position::MessageNo;
 use parking_lot::Mutex;
 
 use crate::client::ClientInput;
@@ -147,8 +147,7 @@ impl Process {
         let mut moved = false;
         for event in std::mem::take(&mut self.host.signals) {
             moved = true;
-            self.owner
-                .signal(event, &mut self.host, &self.view, wires);
+            self.owner.signal(event, &mut self.host, &self.view, wires);
         }
         if !self.host.drained.is_empty() {
             moved = true;
@@ -240,8 +239,7 @@ impl Process {
             }
             NodeInput::Answer(answer) => self.answered(*answer, wires),
             NodeInput::Bus(BusMessage::Hint(payload)) => {
-                self.owner
-                    .hint(&payload, &mut self.host, &self.view, wires);
+                self.owner.hint(&payload, &mut self.host, &self.view, wires);
             }
             NodeInput::Bus(message) => self.edge.on_bus(&message, &self.view, wires),
             NodeInput::Command { from, payload } => match CommandRequest::decode(&payload) {
@@ -372,7 +370,8 @@ impl Process {
                         .on_summary(conversation, seq, sockets, summary.as_ref(), wires);
                 }
                 Err(Failed::Unreadable) => {
-                    self.edge.on_summary(conversation, seq, sockets, None, wires);
+                    self.edge
+                        .on_summary(conversation, seq, sockets, None, wires);
                 }
                 Err(Failed::Later) => self.again(
                     EdgeAsk::Summary {
@@ -408,7 +407,9 @@ impl Process {
     }
 
     fn project(&mut self, wires: &mut Wires) {
-        let rest = wires.random.between(50, wires.weather.project_every_ms.max(50));
+        let rest = wires
+            .random
+            .between(50, wires.weather.project_every_ms.max(50));
         wires.wake(self.me, rest, NodeInput::ProjectTimer);
         if wires.weather.store_cut.get(self.me.node) == Some(&true) {
             return;
@@ -421,7 +422,9 @@ impl Process {
             .collect();
         for projector in &mut self.projectors {
             if now(projector.catch_up()).is_err() {
-                wires.counters.one("projections that failed and are tried again");
+                wires
+                    .counters
+                    .one("projections that failed and are tried again");
             }
         }
     }

@@ -65,7 +65,10 @@ impl Random {
     /// An id as clients make them: `UUIDv7` of that time.
     pub fn uuid_v7(&mut self, millis: u64) -> Uuid {
         let mut random = [0_u8; 10];
-        for (byte, chunk) in random.iter_mut().zip(self.bits().to_le_bytes().iter().cycle()) {
+        for (byte, chunk) in random
+            .iter_mut()
+            .zip(self.bits().to_le_bytes().iter().cycle())
+        {
             *byte = *chunk;
         }
         let tail = self.bits().to_le_bytes();

@@ -177,8 +177,14 @@ pub fn owner_state(wires: &mut Wires, conversation: ConversationId, state: &Stat
     let Ok(expected) = crate::store::load_from_start(wires, conversation) else {
         return;
     };
-    let expected = Digest::of(&format!("{:?}", expected.state));
-    let found = Digest::of(&format!("{state:?}"));
+    let (expected, found) = if expected.state == *state {
+        (Digest(0), Digest(0))
+    } else {
+        (
+            Digest::of(&format!("{:?}", expected.state)),
+            Digest::of(&format!("{state:?}")),
+        )
+    };
     wires.recorder.history.folds.push(Fold {
         kind: FoldKind::Owner,
         what: conversation.to_string(),

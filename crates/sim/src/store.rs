@@ -83,8 +83,7 @@ fn answer(wires: &mut Wires, from: To, ask: Ask) -> Option<Answer> {
         Ask::LookUp { lane, drawn } => {
             let mut found = Ok(Vec::new());
             for row in drawn.parts.values().flat_map(|part| &part.rows) {
-                let probe =
-                    now(database.find_command(row.row.conversation, row.row.command_id));
+                let probe = now(database.find_command(row.row.conversation, row.row.command_id));
                 match (&mut found, probe) {
                     (Ok(rows), Ok(row)) => rows.extend(row),
                     (found, Err(_)) => *found = Err(Unread),
@@ -184,12 +183,11 @@ fn append(
                     .counters
                     .one("appends that arrived after their node had died");
             }
-            wires
-                .counters
-                .add("appends fenced off", u64::try_from(fenced.len()).unwrap_or(0));
-            let stored = rows
-                .iter()
-                .filter(|row| committed.contains(&row.partition));
+            wires.counters.add(
+                "appends fenced off",
+                u64::try_from(fenced.len()).unwrap_or(0),
+            );
+            let stored = rows.iter().filter(|row| committed.contains(&row.partition));
             for row in stored {
                 wires.recorder.committed(wires.now_ms, row);
             }
@@ -343,9 +341,7 @@ fn unheard(answer: Answer, is_noticed: bool) -> Option<Answer> {
             is_sure: false,
         },
         Answer::Retired => Answer::Retired,
-        Answer::Loaded(actor, _) => {
-            Answer::Loaded(actor, Err(LoadError::Unavailable(nobody())))
-        }
+        Answer::Loaded(actor, _) => Answer::Loaded(actor, Err(LoadError::Unavailable(nobody()))),
         Answer::Probed { actor, ticket, .. } => Answer::Probed {
             actor,
             ticket,

@@ -258,7 +258,10 @@ impl Store for Tables {
                 .iter()
                 .filter(|((_, member), row)| *member == user && row.is_current())
                 .filter_map(|((id, _), row)| {
-                    state.conversations.get(id).map(|found| (found.clone(), *row))
+                    state
+                        .conversations
+                        .get(id)
+                        .map(|found| (found.clone(), *row))
                 })
                 .filter(|(row, _)| {
                     let place = InboxPlace {
@@ -325,7 +328,11 @@ impl Store for Tables {
                 .conversations
                 .values()
                 .filter(|row| row.kind == Kind::Room && row.visibility == Visibility::Public)
-                .filter(|row| row.title.as_ref().is_some_and(|title| title.contains(query)))
+                .filter(|row| {
+                    row.title
+                        .as_ref()
+                        .is_some_and(|title| title.contains(query))
+                })
                 .cloned()
                 .collect();
             rows.sort_by_key(|row| (std::cmp::Reverse(row.member_count), row.id));
@@ -341,7 +348,13 @@ impl Store for Tables {
     }
 
     async fn history_seq(&self, conversation: ConversationId) -> Result<Seq, QueryError> {
-        self.read(|state| state.projected.get(&conversation).copied().unwrap_or_default())
+        self.read(|state| {
+            state
+                .projected
+                .get(&conversation)
+                .copied()
+                .unwrap_or_default()
+        })
     }
 
     async fn messages(

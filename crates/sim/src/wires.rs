@@ -525,9 +525,7 @@ impl Wires {
     /// Tells everyone on the bus, as far as the bus carries it.
     pub fn publish(&mut self, from: To, message: &BusMessage) {
         for node in 0..self.lives.len() {
-            let fates = self
-                .weather
-                .on_the_bus(from.node, node, &mut self.random);
+            let fates = self.weather.on_the_bus(from.node, node, &mut self.random);
             if fates.is_empty() && matches!(message, BusMessage::Events(_)) {
                 self.counters.one("bus messages lost");
             }

@@ -198,27 +198,42 @@ impl World {
         for _ in 0..random.below(3) {
             let (at, node) = (moment(random), random.index(nodes));
             act(at, Act::Drain(node));
-            act(at.saturating_add(random.between(3_500, 8_000)), Act::Start(node));
+            act(
+                at.saturating_add(random.between(3_500, 8_000)),
+                Act::Start(node),
+            );
         }
         for _ in 0..random.below(3) {
             let (at, node) = (moment(random), random.index(nodes));
             act(at, Act::CutBus(node, true));
-            act(at.saturating_add(random.between(200, 8_000)), Act::CutBus(node, false));
+            act(
+                at.saturating_add(random.between(200, 8_000)),
+                Act::CutBus(node, false),
+            );
         }
         for _ in 0..random.below(3) {
             let (at, node) = (moment(random), random.index(nodes));
             act(at, Act::CutStore(node, true));
-            act(at.saturating_add(random.between(200, 8_000)), Act::CutStore(node, false));
+            act(
+                at.saturating_add(random.between(200, 8_000)),
+                Act::CutStore(node, false),
+            );
         }
         if random.chance(250) {
             let at = moment(random);
             act(at, Act::Away(true));
-            act(at.saturating_add(random.between(100, 6_000)), Act::Away(false));
+            act(
+                at.saturating_add(random.between(100, 6_000)),
+                Act::Away(false),
+            );
         }
         if random.chance(250) {
             let at = moment(random);
             act(at, Act::Full(true));
-            act(at.saturating_add(random.between(100, 6_000)), Act::Full(false));
+            act(
+                at.saturating_add(random.between(100, 6_000)),
+                Act::Full(false),
+            );
         }
         if random.chance(120) {
             let at = moment(random);
@@ -226,7 +241,8 @@ impl World {
             act(at, Act::Snapshot);
             act(at.saturating_add(lost), Act::FailOver);
             act(
-                at.saturating_add(lost).saturating_add(random.between(10, 2_000)),
+                at.saturating_add(lost)
+                    .saturating_add(random.between(10, 2_000)),
                 Act::Away(false),
             );
         }
@@ -373,9 +389,9 @@ impl World {
                 *life = Some(node.life);
             }
             self.wires.counters.one("nodes started");
-            self.wires
-                .trace
-                .line(self.wires.now_ms, || format!("n{number} starts, life {}", me.life));
+            self.wires.trace.line(self.wires.now_ms, || {
+                format!("n{number} starts, life {}", me.life)
+            });
         } else {
             self.wires.after(500, Event::Act(Act::Start(number)));
         }

@@ -6,11 +6,12 @@ use uuid::Uuid;
 
 use crate::history::{Frame, FrameSeen, Outcome, Socket, Time};
 use crate::index::Index;
+use crate::limits::Limits;
 use crate::report::Findings;
 
 /// I9: after a hello, every named conversation continues right behind its cursor, and everything that was acked before
 /// the hello has come before `live`.
-pub(super) fn resume_is_exact(index: &Index<'_>, findings: &mut Findings) {
+pub(super) fn resume_is_exact(index: &Index<'_>, limits: &Limits, findings: &mut Findings) {
     let heads = Heads::of(index);
     for socket in &index.history.sockets {
         let frames = index
@@ -30,7 +31,15 @@ pub(super) fn resume_is_exact(index: &Index<'_>, findings: &mut Findings) {
                 );
             }
         }
-        judge(index, socket, &mut cursors, frames, &heads, findings);
+        let heard_by = socket.hello_at.saturating_sub(limits.unheard);
+        judge(
+            index,
+            (socket, heard_by),
+            &mut cursors,
+            frames,
+            &heads,
+            findings,
+        );
     }
 }
 
@@ -44,7 +53,7 @@ struct Cursor {
 
 fn judge(
     index: &Index<'_>,
-    socket: &Socket,
+    (socket, heard_by): (&Socket, Time),
     cursors: &mut HashMap<Uuid, Cursor>,
     frames: &[&FrameSeen],
     heads: &Heads,
@@ -92,7 +101,7 @@ fn judge(
                 is_live = true;
                 for (conversation, cursor) in cursors.iter().filter(|(_, cursor)| !cursor.is_broken)
                 {
-                    let head = heads.before(*conversation, socket.hello_at);
+                    let head = heads.before(*conversation, heard_by);
                     let steady = index.is_steady_member(socket.user, *conversation);
                     findings.must(cursor.next > head || !steady, || {
                         format!(

@@ -11,6 +11,7 @@ use hubbub_wire::client::outbound::Removed;
 use crate::fanout::hub::Hub;
 use crate::fanout::rooms::Skipped;
 use crate::fanout::{CatchUp, SeatRequest, Seating};
+use crate::feed::PartitionFeed;
 use crate::objects;
 
 impl Hub {
@@ -41,7 +42,7 @@ impl Hub {
             let (epoch, seq) = (Epoch::new(cursor.epoch), Seq::new(cursor.seq));
             // What is collected for later counts as given out.
             self.flush_crowd(conversation);
-            if self.rooms.head(conversation) == Some((epoch, seq)) {
+            if self.is_current(conversation, epoch, seq) {
                 current += 1;
             } else if catch_ups
                 .iter()
@@ -68,6 +69,17 @@ impl Hub {
             self.sessions.leave(user, socket);
             self.deps.metrics.edge.sockets.dec();
         }
+    }
+
+    /// Whether this node knows by itself that nothing comes after this event. A feed that has heard of more than it has given out does not:
+    /// what is missing may be of this conversation.
+    fn is_current(&self, conversation: ConversationId, epoch: Epoch, seq: Seq) -> bool {
+        let partition = self.deps.partitions.partition_of(conversation);
+        self.rooms.head(conversation) == Some((epoch, seq))
+            && self
+                .feeds
+                .get(usize::from(partition.get()))
+                .is_some_and(PartitionFeed::is_at_head)
     }
 
     /// Tells whoever was or is in a room that a stretch of its events was skipped.

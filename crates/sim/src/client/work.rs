@@ -186,7 +186,13 @@ impl Client {
         self.command(node, command, OperationKind::Create, wires);
     }
 
-    fn change(&mut self, conversation: Uuid, intent: Intent, kind: OperationKind, wires: &mut Wires) {
+    fn change(
+        &mut self,
+        conversation: Uuid,
+        intent: Intent,
+        kind: OperationKind,
+        wires: &mut Wires,
+    ) {
         let command = Command {
             id: CommandId::from_uuid(self.new_id(wires)),
             conversation: ConversationId::from_uuid(conversation),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use hubbub_actors::sim::{
-    Ask as Question, Decided, Effect, LoadError, Loaded, LookedUp, MarkerMove, Now, Round, Sequencer,
-    TakeBack, Ticket, Turn, Unread,
+    Ask as Question, Decided, Effect, LoadError, Loaded, LookedUp, MarkerMove, Now, Round,
+    Sequencer, TakeBack, Ticket, Turn, Unread,
 };
 use hubbub_domain::ids::ConversationId;
 use hubbub_domain::position::Seq;
@@ -254,7 +254,11 @@ impl Actor {
             .into_iter()
             .partition(|(_, caller)| caller.submitted);
         self.callers = untouched.into_iter().collect();
-        said.extend(begun.into_iter().map(|(_, caller)| Said::Dropped(caller.from)));
+        said.extend(
+            begun
+                .into_iter()
+                .map(|(_, caller)| Said::Dropped(caller.from)),
+        );
         said.push(Said::Failed { for_good });
     }
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hubbub_domain::conversation::{Event, RemovalReason};
 use hubbub_domain::ids::{ConversationId, UserId};
-use hubbub_domain::position::{Epoch, Offset, PartitionId, Seq};
+use hubbub_domain::position::{Epoch, Offset, PartitionCount, PartitionId, Seq};
 use hubbub_edge::sim::{
     Admission, Arrival, Effect, EventItem, Fetched, Frame, Loaded, Loss, PartitionFeed, Rooms,
     Source, Ticket, frame, raw_event,
@@ -78,7 +78,12 @@ impl Edge {
     }
 
     /// From the bus.
-    pub fn on_bus(&mut self, message: &BusMessage, view: &hubbub_cluster::OwnersView, wires: &mut Wires) {
+    pub fn on_bus(
+        &mut self,
+        message: &BusMessage,
+        view: &hubbub_cluster::OwnersView,
+        wires: &mut Wires,
+    ) {
         match message {
             BusMessage::Events(payload) => {
                 let Ok(batch) = EvBatch::decode_shared(payload) else {
@@ -140,7 +145,13 @@ impl Edge {
     }
 
     /// What a range read brought.
-    pub fn on_range(&mut self, partition: PartitionId, after: Offset, fetched: Fetched, wires: &mut Wires) {
+    pub fn on_range(
+        &mut self,
+        partition: PartitionId,
+        after: Offset,
+        fetched: Fetched,
+        wires: &mut Wires,
+    ) {
         let now = wires.now_ms;
         let Some(feed) = self.feeds.get_mut(usize::from(partition.get())) else {
             return;
@@ -287,8 +298,12 @@ impl Edge {
             }
             Loaded::Again(before) => self.load_members(conversation, before, wires),
             Loaded::Skipped(skipped) => {
-                let users: BTreeSet<UserId> =
-                    skipped.before.iter().chain(&skipped.after).copied().collect();
+                let users: BTreeSet<UserId> = skipped
+                    .before
+                    .iter()
+                    .chain(&skipped.after)
+                    .copied()
+                    .collect();
                 for user in users {
                     for socket in self.seats.get(&user).cloned().unwrap_or_default() {
                         self.close(socket, close::DEGRADED, wires);
@@ -398,8 +413,18 @@ impl Edge {
         self.numbers
     }
 
-    fn head(&self, conversation: ConversationId) -> Option<(Epoch, Seq)> {
-        self.rooms.head(conversation)
+    fn is_current(
+        &self,
+        conversation: ConversationId,
+        place: (Epoch, Seq),
+        partitions: PartitionCount,
+    ) -> bool {
+        let partition = partitions.partition_of(conversation);
+        self.rooms.head(conversation) == Some(place)
+            && self
+                .feeds
+                .get(usize::from(partition.get()))
+                .is_some_and(PartitionFeed::is_at_head)
     }
 }
 

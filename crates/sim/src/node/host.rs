@@ -6,15 +6,17 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use hubbub_actors::sim::{
-    AfterCrash, Decided, Failure, MarkerMove, Marks, NoPlace, PartitionCore, Phase, Report, Residents, Round,
-    Route, TakeBack, Told,
+    AfterCrash, Decided, Failure, MarkerMove, Marks, NoPlace, PartitionCore, Phase, Report,
+    Residents, Round, Route, TakeBack, Told,
 };
 use hubbub_cluster::{HostEvent, PartitionSignal};
 use hubbub_domain::conversation::Rejection;
 use hubbub_domain::ids::ConversationId;
 use hubbub_domain::position::{Epoch, Offset, PartitionId};
 use hubbub_event_log::Refusal;
-use hubbub_wire::bus::{CommandRequest, EV_BATCH_BYTES_MAX, EvBatch, OwnerReply, OwnerRequest, PartitionHead};
+use hubbub_wire::bus::{
+    CommandRequest, EV_BATCH_BYTES_MAX, EvBatch, OwnerReply, OwnerRequest, PartitionHead,
+};
 
 use crate::node::actor::{Actor, ActorMail, Request, Said, unavailable};
 use crate::node::lane::{Lane, LaneMail};
@@ -91,7 +93,9 @@ impl Host {
             me,
             clock_offset_ms,
             served: BTreeMap::new(),
-            lanes: (0..LANES).map(|number| Lane::new(me, number, wires)).collect(),
+            lanes: (0..LANES)
+                .map(|number| Lane::new(me, number, wires))
+                .collect(),
             mail: BTreeMap::new(),
             births: 0,
             signals: Vec::new(),
@@ -125,9 +129,7 @@ impl Host {
             conversation,
             want: request.request,
             retry: request.retry,
-            deadline_ms: wires
-                .now_ms
-                .saturating_add(u64::from(request.remaining_ms)),
+            deadline_ms: wires.now_ms.saturating_add(u64::from(request.remaining_ms)),
             from,
         });
         self.post(Key::Partition(request.partition), Mail::Partition(mail));
@@ -155,7 +157,10 @@ impl Host {
                 published: head,
             },
         );
-        self.post(lane_of(partition), Mail::Lane(LaneMail::Open(partition, epoch)));
+        self.post(
+            lane_of(partition),
+            Mail::Lane(LaneMail::Open(partition, epoch)),
+        );
     }
 
     /// Ends serving at once.
@@ -248,11 +253,7 @@ impl Host {
     }
 
     /// The lane of this number, with what it has to tell afterwards.
-    pub fn with_lane(
-        &mut self,
-        number: u16,
-        act: impl FnOnce(&mut Lane) -> Vec<Told>,
-    ) {
+    pub fn with_lane(&mut self, number: u16, act: impl FnOnce(&mut Lane) -> Vec<Told>) {
         if let Some(lane) = self.lanes.get_mut(usize::from(number)) {
             let told = act(lane);
             self.deliver(told);
@@ -261,10 +262,9 @@ impl Host {
 
     /// Something for an actor came from outside.
     pub fn to_actor(&mut self, key: ActorKey, mail: ActorMail) {
-        let is_there = self
-            .served
-            .get(&key.partition)
-            .is_some_and(|served| served.epoch == key.epoch && served.actors.contains_key(&key.birth));
+        let is_there = self.served.get(&key.partition).is_some_and(|served| {
+            served.epoch == key.epoch && served.actors.contains_key(&key.birth)
+        });
         if is_there {
             self.post(Key::Actor(key.partition, key.birth), Mail::Actor(mail));
         }
@@ -424,9 +424,15 @@ impl Host {
         };
         let actor = Actor::new(self.me, key, served.core.round());
         served.actors.insert(key.birth, actor);
-        served.residents.started(conversation, (conversation, key.birth));
+        served
+            .residents
+            .started(conversation, (conversation, key.birth));
         for request in requests {
-            self.tell(partition, (conversation, key.birth), ActorMail::Turn(request));
+            self.tell(
+                partition,
+                (conversation, key.birth),
+                ActorMail::Turn(request),
+            );
         }
     }
 
@@ -573,9 +579,10 @@ impl Host {
                 for caller in callers.into_iter().flatten() {
                     self.reply(partition, caller, OwnerReply::Marked);
                 }
-                let again = self.served.get(&partition).is_some_and(|served| {
-                    served.marks.has_callers() || served.finishing
-                });
+                let again = self
+                    .served
+                    .get(&partition)
+                    .is_some_and(|served| served.marks.has_callers() || served.finishing);
                 if again {
                     self.write_markers(partition);
                 }
@@ -707,9 +714,10 @@ impl Host {
     // === leaving ===
 
     fn finish_when_idle(&mut self, partition: PartitionId) {
-        let is_idle = self.served.get(&partition).is_some_and(|served| {
-            served.draining && !served.finishing && served.under_way == 0
-        });
+        let is_idle = self
+            .served
+            .get(&partition)
+            .is_some_and(|served| served.draining && !served.finishing && served.under_way == 0);
         if is_idle {
             self.post(
                 Key::Partition(partition),
@@ -754,7 +762,10 @@ impl Host {
         for caller in dropped {
             self.drop_caller(caller);
         }
-        self.post(lane_of(partition), Mail::Lane(LaneMail::Close(partition, epoch)));
+        self.post(
+            lane_of(partition),
+            Mail::Lane(LaneMail::Close(partition, epoch)),
+        );
         let signal = match to {
             Phase::Fenced => PartitionSignal::Fenced,
             Phase::InDoubt => PartitionSignal::InDoubt,

@@ -191,7 +191,9 @@ impl OwnerLoop {
             PartitionSignal::Fenced => wires.counters.one("partitions found fenced off"),
             PartitionSignal::InDoubt => wires.counters.one("partitions in doubt"),
             PartitionSignal::Broken => {
-                wires.counters.one("nodes stopped: the log contradicts them");
+                wires
+                    .counters
+                    .one("nodes stopped: the log contradicts them");
                 self.end = Some(End::Fatal);
                 return;
             }
@@ -345,13 +347,7 @@ impl OwnerLoop {
     }
 
     /// From another node: who gave what up, who has it.
-    pub fn hint(
-        &mut self,
-        payload: &Bytes,
-        host: &mut Host,
-        view: &OwnersView,
-        wires: &mut Wires,
-    ) {
+    pub fn hint(&mut self, payload: &Bytes, host: &mut Host, view: &OwnersView, wires: &mut Wires) {
         match OwnershipHint::decode(payload) {
             Ok(OwnershipHint::Released { by, partitions }) if by != self.me.incarnation() => {
                 for released in &partitions {

@@ -78,7 +78,10 @@ struct Route {
     refused: Option<SubmitError>,
     attempt: u64,
     /// To whom the present attempt went.
-    asked: Option<(hubbub_domain::ids::Incarnation, hubbub_domain::position::Epoch)>,
+    asked: Option<(
+        hubbub_domain::ids::Incarnation,
+        hubbub_domain::position::Epoch,
+    )>,
     waiter: Waiter,
 }
 
@@ -188,8 +191,7 @@ impl Router {
             return handle(request, from, host, owner, wires);
         }
         let is_there = wires.lives.get(to.node) == Some(&Some(to.life));
-        let is_cut =
-            wires.weather.is_bus_cut(self.me.node) || wires.weather.is_bus_cut(to.node);
+        let is_cut = wires.weather.is_bus_cut(self.me.node) || wires.weather.is_bus_cut(to.node);
         if !is_there || is_cut {
             let end = NodeInput::Attempt {
                 route: number,
@@ -312,7 +314,9 @@ pub fn if_still_fresh(reply: OwnerReply, owner: &OwnerLoop, wires: &mut Wires) -
         | OwnerReply::Unknown => false,
     };
     if without_append && !owner.is_fresh(wires) {
-        wires.counters.one("answers withheld: the lease had run out");
+        wires
+            .counters
+            .one("answers withheld: the lease had run out");
         unavailable()
     } else {
         reply

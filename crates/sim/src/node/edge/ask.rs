@@ -546,9 +546,9 @@ fn rest(database: &Database, user: UserId, request: &RestRequest) -> Result<Rest
         }
         RestRequest::History(conversation) => {
             match now(reader.history(*conversation, user, Anchor::Newest, HISTORY_ITEMS))? {
-                Some(page) => RestAnswer::History(
-                    page.items.iter().map(|row| message(row, user)).collect(),
-                ),
+                Some(page) => {
+                    RestAnswer::History(page.items.iter().map(|row| message(row, user)).collect())
+                }
                 None => RestAnswer::Gone,
             }
         }

@@ -7,8 +7,8 @@ use hubbub_edge::sim::{EventItem, Ticket, frame, raw_event, resync_frame};
 use hubbub_wire::client::{ServerFrame, close};
 use hubbub_wire::stored::EventRow;
 
-use crate::node::edge::ask::{EdgeAsk, Failed, Judged, PAGE_ROWS};
 use crate::node::edge::Edge;
+use crate::node::edge::ask::{EdgeAsk, Failed, Judged, PAGE_ROWS};
 use crate::wires::{Ask, NodeInput, Wires};
 
 /// Pause before a read is tried again, in milliseconds.
@@ -145,12 +145,7 @@ impl Edge {
     }
 
     /// A page is here.
-    pub fn on_page(
-        &mut self,
-        number: u64,
-        rows: Result<Vec<EventRow>, Failed>,
-        wires: &mut Wires,
-    ) {
+    pub fn on_page(&mut self, number: u64, rows: Result<Vec<EventRow>, Failed>, wires: &mut Wires) {
         match rows {
             Err(failed) => self.catch_up_failed(number, failed, wires),
             Ok(mut rows) => {

@@ -127,10 +127,7 @@ impl Edge {
         let Some(socket) = self.sockets.get_mut(&number) else {
             return;
         };
-        let at = wires
-            .now_ms
-            .saturating_add(delay)
-            .max(socket.arrives_ms);
+        let at = wires.now_ms.saturating_add(delay).max(socket.arrives_ms);
         socket.arrives_ms = at;
         wires.schedule.at(at, Event::Client(socket.client, input));
     }
@@ -200,7 +197,7 @@ impl Edge {
         for cursor in cursors {
             let conversation = ConversationId::from_uuid(cursor.conversation_id);
             let place = (Epoch::new(cursor.epoch), Seq::new(cursor.seq));
-            if self.head(conversation) == Some(place) {
+            if self.is_current(conversation, place, wires.partitions) {
                 wires.counters.one("cursors answered without a question");
             } else if behind.iter().all(|(other, ..)| *other != conversation)
                 && let Some(socket) = self.sockets.get_mut(&number)
@@ -367,7 +364,11 @@ impl Edge {
         match end {
             Ok(_) | Err(SubmitError::Rejected(_)) => {
                 if socket.marks.contains_key(&conversation) {
-                    wires.wake(self.me, MARK_WAIT_MS, NodeInput::MarksDue { socket: number });
+                    wires.wake(
+                        self.me,
+                        MARK_WAIT_MS,
+                        NodeInput::MarksDue { socket: number },
+                    );
                 }
             }
             // The client does not know: it goes back to wait.
