@@ -26,8 +26,13 @@ impl Answer {
 
     /// Says it; a caller that no longer listens is no error.
     pub(crate) fn send(self, reply: OwnerReply) {
+        let mut permit = self.permit;
+        // Marks are answered beside the lane, so they say nothing about how fast it is.
+        if matches!(reply, OwnerReply::Accepted(_) | OwnerReply::Rejected(_)) {
+            permit.served();
+        }
         // First, so that a caller who has its reply can send again at once.
-        drop(self.permit);
+        drop(permit);
         if self.to.send(reply).is_err() {
             tracing::trace!("the caller no longer waits");
         }

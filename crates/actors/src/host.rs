@@ -6,6 +6,7 @@
 //! Never: a decision about ownership. Whoever calls [`LocalConversations::serve`] has acquired the epoch; whoever reads the
 //! [`HostEvent`]s acts on them. Calls for one partition come one after the other.
 
+mod lanes;
 mod recovery;
 mod subject;
 mod system;
@@ -17,7 +18,7 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::Addr;
 use actix::dev::SendError;
@@ -41,6 +42,7 @@ use tracing::Instrument;
 use crate::answer::{Answer, unavailable};
 use crate::conversation::actor::Request;
 use crate::export::Exported;
+use crate::host::lanes::LaneThread;
 use crate::host::recovery::{RECOVERIES_MAX, Recovery};
 use crate::host::subject::{Subject, want};
 use crate::host::system::ArbiterThreads;
@@ -50,7 +52,7 @@ use crate::partition::actor::PartitionActor;
 use crate::partition::input::{PartitionBirth, PartitionInput};
 use crate::partition::publisher::{Progress, Publisher, SharedRing};
 use crate::partition::residents::Pauses;
-use crate::permits::{BUSY_RETRY_AFTER_MS, Holding, PermitLimits, Permits};
+use crate::permits::{BUSY_RETRY_AFTER_MS, Holding, NotNow, PermitLimits, Permits};
 use crate::shared::{Residency, Shared};
 use crate::stats::{Gauge, Stats, StatsView, as_u64};
 
@@ -139,6 +141,7 @@ pub struct ActorHost {
     /// Held by the write of watermarks under way.
     saving_watermarks: Arc<tokio::sync::Mutex<()>>,
     threads: ArbiterThreads,
+    lane_thread: LaneThread,
     tasks: TaskTracker,
     ending: CancellationToken,
 }
@@ -174,6 +177,7 @@ impl ActorHost {
         user_rev: Arc<AtomicU64>,
     ) -> Result<Arc<Self>, StartError> {
         let threads = ArbiterThreads::start(options.arbiters).await?;
+        let lane_thread = LaneThread::start().await?;
         let tasks = TaskTracker::new();
         let queue_max = options
             .permits
@@ -183,7 +187,8 @@ impl ActorHost {
         let lanes = (0..shared.log.lanes().max(1))
             .map(|number| {
                 let (inputs, queue) = mpsc::channel(queue_max);
-                tasks.spawn(LaneTask::new(Arc::clone(&shared), number, queue).run());
+                let lane = LaneTask::new(Arc::clone(&shared), number, queue);
+                tasks.spawn_on(lane.run(), lane_thread.handle());
                 LaneHandle::new(inputs)
             })
             .collect();
@@ -193,13 +198,14 @@ impl ActorHost {
             recoveries: Mutex::new(Some(recoveries)),
             ticks: AtomicU64::new(0),
             saving_watermarks: Arc::default(),
-            permits: Permits::new(&options.permits),
+            permits: Permits::new(&options.permits, shared.log.lanes(), Instant::now()),
             shared,
             partitions,
             user_rev,
             served: RwLock::new(HashMap::new()),
             lanes: Mutex::new(lanes),
             threads,
+            lane_thread,
             tasks,
             ending: CancellationToken::new(),
         });
@@ -234,6 +240,8 @@ impl ActorHost {
             resident_bytes: as_u64(self.shared.residency.bytes.get()),
             publish_queue_bytes: as_u64(self.shared.publish_bytes.get()),
             out_of_service: as_u64(self.shared.out_of_service.get()),
+            expected_wait_ms: u64::try_from(self.permits.expected_wait(Instant::now()).as_millis())
+                .unwrap_or(u64::MAX),
             ring_bytes: as_u64(self.shared.ring_bytes.get()),
             ..self.shared.stats.view()
         }
@@ -264,6 +272,7 @@ impl ActorHost {
         {
             tracing::warn!("write lanes still busy at shutdown");
         }
+        self.lane_thread.stop().await;
         self.threads.stop().await;
     }
 
@@ -305,16 +314,27 @@ impl ActorHost {
             tracing::error!(partition = %request.partition, conversation.id = %subject.conversation, "request for another partition's conversation");
             return not_here();
         }
-        let Some(permit) = self.permits.take(Holding {
+        let holding = Holding {
             partition: request.partition,
             conversation: subject.conversation,
             user: subject.user,
             bytes: subject.bytes,
-        }) else {
-            self.shared.stats.busy.one();
-            return OwnerReply::Busy {
-                retry_after_ms: BUSY_RETRY_AFTER_MS,
-            };
+            patience: subject.patience(patience),
+        };
+        let permit = match self.permits.take(holding, Instant::now()) {
+            Ok(permit) => permit,
+            Err(NotNow::Full) => {
+                self.shared.stats.busy.one();
+                return OwnerReply::Busy {
+                    retry_after_ms: BUSY_RETRY_AFTER_MS,
+                };
+            }
+            Err(NotNow::Overload { retry_after }) => {
+                self.shared.stats.shed.one();
+                return OwnerReply::Busy {
+                    retry_after_ms: u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX),
+                };
+            }
         };
         // After the permit, so that a drain that saw none of them can be sure that none comes.
         if !served.accepting.load(Ordering::SeqCst) {

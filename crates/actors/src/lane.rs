@@ -20,6 +20,8 @@ mod settle;
 pub(crate) mod task;
 
 #[cfg(test)]
+mod core_tests;
+#[cfg(test)]
 mod queue_tests;
 
 use hubbub_domain::position::{Epoch, Offset, PartitionId};

@@ -25,6 +25,7 @@ mod export;
 pub mod host;
 #[doc(hidden)]
 mod lane;
+mod pace;
 #[doc(hidden)]
 mod partition;
 pub mod permits;

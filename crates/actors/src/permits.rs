@@ -1,16 +1,20 @@
 //! Admission: how much may be under way at once, counted outside of actix, whose mailboxes have no real bound.
 //!
 //! A permit is taken before a request enters the first mailbox and given back with its reply. Node, partition, conversation and user
-//! each have a count and a byte limit, so that one busy conversation or person cannot take the room of the others.
+//! each have a count and a byte limit, so that one busy conversation or person cannot take the room of the others. Before that a request is
+//! refused that would wait in vain ([`crate::pace`]).
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hubbub_domain::ids::{ConversationId, UserId};
 use hubbub_domain::position::PartitionId;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+use crate::pace::Pace;
 
 /// What "busy" asks for, in milliseconds: a few commits on a loaded database, so that the queue has moved on.
 pub const BUSY_RETRY_AFTER_MS: u32 = 250;
@@ -106,10 +110,19 @@ impl<K: Eq + Hash + Copy> Ledger<K> {
 
 #[derive(Debug)]
 struct Ledgers {
+    /// One per lane; partition p uses lane p mod L.
+    paces: Vec<Pace>,
     node: Ledger<()>,
     partitions: Ledger<PartitionId>,
     conversations: Ledger<ConversationId>,
     users: Ledger<UserId>,
+}
+
+impl Ledgers {
+    fn pace(&mut self, partition: PartitionId) -> Option<&mut Pace> {
+        let lane = usize::from(partition.get()).checked_rem(self.paces.len())?;
+        self.paces.get_mut(lane)
+    }
 }
 
 /// Hands out permits. One lock, held for four map look-ups.
@@ -127,6 +140,20 @@ pub(crate) struct Holding {
     pub(crate) conversation: ConversationId,
     pub(crate) user: UserId,
     pub(crate) bytes: usize,
+    /// What the request has left until its deadline.
+    pub(crate) patience: Duration,
+}
+
+/// Why a request was not let in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NotNow {
+    /// One of the four limits is exhausted.
+    Full,
+    /// It would wait in vain.
+    Overload {
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
 }
 
 /// The right to have one request under way; given back when dropped.
@@ -134,12 +161,22 @@ pub(crate) struct Holding {
 pub(crate) struct Permit {
     permits: Arc<Permits>,
     holding: Holding,
+    /// It got the answer it came for.
+    served: bool,
+}
+
+impl Permit {
+    /// The request got the answer it came for: that counts for how fast its lane is.
+    pub(crate) fn served(&mut self) {
+        self.served = true;
+    }
 }
 
 impl Permits {
-    pub(crate) fn new(limits: &PermitLimits) -> Arc<Self> {
+    pub(crate) fn new(limits: &PermitLimits, lanes: u16, now: Instant) -> Arc<Self> {
         Arc::new(Self {
             ledgers: Mutex::new(Ledgers {
+                paces: vec![Pace::new(now); usize::from(lanes.max(1))],
                 node: Ledger::new(limits.node),
                 partitions: Ledger::new(limits.partition),
                 conversations: Ledger::new(limits.conversation),
@@ -149,8 +186,8 @@ impl Permits {
         })
     }
 
-    /// `None` when one of the four is exhausted; then nothing is taken.
-    pub(crate) fn take(self: &Arc<Self>, holding: Holding) -> Option<Permit> {
+    /// Refuses when one of the four is exhausted or the request would wait in vain; then nothing is taken.
+    pub(crate) fn take(self: &Arc<Self>, holding: Holding, now: Instant) -> Result<Permit, NotNow> {
         let mut ledgers = self.ledgers.lock();
         let bytes = holding.bytes;
         let room = ledgers.node.has_room((), bytes)
@@ -158,15 +195,23 @@ impl Permits {
             && ledgers.conversations.has_room(holding.conversation, bytes)
             && ledgers.users.has_room(holding.user, bytes);
         if !room {
-            return None;
+            return Err(NotNow::Full);
+        }
+        let held = ledgers.partitions.count(holding.partition);
+        if let Some(pace) = ledgers.pace(holding.partition) {
+            pace.admit(held, holding.patience, now)
+                .map_err(|retry_after| NotNow::Overload { retry_after })?;
+            pace.enter(held == 0, now);
         }
         ledgers.node.take((), bytes);
         ledgers.partitions.take(holding.partition, bytes);
         ledgers.conversations.take(holding.conversation, bytes);
         ledgers.users.take(holding.user, bytes);
-        Some(Permit {
+        drop(ledgers);
+        Ok(Permit {
             permits: Arc::clone(self),
             holding,
+            served: false,
         })
     }
 
@@ -184,6 +229,16 @@ impl Permits {
         }
     }
 
+    /// The longest that a command would wait which comes now, over the lanes; zero while none is overloaded.
+    pub(crate) fn expected_wait(&self, now: Instant) -> Duration {
+        let mut ledgers = self.ledgers.lock();
+        let waits = ledgers.paces.iter_mut();
+        waits
+            .filter_map(|pace| pace.expected_wait(now))
+            .max()
+            .unwrap_or_default()
+    }
+
     /// Requests under way on this node.
     pub(crate) fn under_way(&self) -> usize {
         self.ledgers.lock().node.count(())
@@ -197,14 +252,20 @@ impl Drop for Permit {
             conversation,
             user,
             bytes,
+            patience: _,
         } = self.holding;
+        let now = Instant::now();
         let emptied = {
             let mut ledgers = self.permits.ledgers.lock();
             ledgers.node.give_back((), bytes);
             ledgers.partitions.give_back(partition, bytes);
             ledgers.conversations.give_back(conversation, bytes);
             ledgers.users.give_back(user, bytes);
-            ledgers.partitions.count(partition) == 0
+            let last = ledgers.partitions.count(partition) == 0;
+            if let Some(pace) = ledgers.pace(partition) {
+                pace.leave(self.served, last, now);
+            }
+            last
         };
         if emptied {
             self.permits.emptied.notify_waiters();
@@ -233,7 +294,12 @@ mod tests {
             conversation: ConversationId::from_uuid(fresh_uuid()),
             user: UserId::from_uuid(fresh_uuid()),
             bytes,
+            patience: Duration::from_secs(3),
         }
+    }
+
+    fn take(permits: &Arc<Permits>, holding: Holding) -> Option<Permit> {
+        permits.take(holding, Instant::now()).ok()
     }
 
     fn with(change: impl FnOnce(&mut PermitLimits)) -> Arc<Permits> {
@@ -244,7 +310,7 @@ mod tests {
             user: WIDE,
         };
         change(&mut limits);
-        Permits::new(&limits)
+        Permits::new(&limits, 1, Instant::now())
     }
 
     #[test]
@@ -256,11 +322,11 @@ mod tests {
             with(|limits| limits.conversation = TIGHT),
             with(|limits| limits.user = TIGHT),
         ] {
-            let first = permits.take(one).unwrap();
-            let _second = permits.take(one).unwrap();
-            assert!(permits.take(one).is_none());
+            let first = take(&permits, one).unwrap();
+            let _second = take(&permits, one).unwrap();
+            assert!(take(&permits, one).is_none());
             drop(first);
-            assert!(permits.take(one).is_some());
+            assert!(take(&permits, one).is_some());
         }
     }
 
@@ -268,29 +334,29 @@ mod tests {
     fn one_persons_flood_leaves_room_for_another() {
         let permits = with(|limits| limits.user = TIGHT);
         let flood = holding(1);
-        let _held = [permits.take(flood), permits.take(flood)];
-        assert!(permits.take(flood).is_none());
-        assert!(permits.take(holding(1)).is_some());
+        let _held = [take(&permits, flood), take(&permits, flood)];
+        assert!(take(&permits, flood).is_none());
+        assert!(take(&permits, holding(1)).is_some());
     }
 
     #[test]
     fn bytes_count_but_a_single_large_request_always_fits() {
         let permits = with(|limits| limits.conversation = TIGHT);
         let large = holding(500);
-        let held = permits.take(large);
+        let held = take(&permits, large);
         assert!(held.is_some());
-        assert!(permits.take(large).is_none());
+        assert!(take(&permits, large).is_none());
         drop(held);
-        assert!(permits.take(large).is_some());
+        assert!(take(&permits, large).is_some());
     }
 
     #[test]
     fn a_refusal_takes_nothing() {
         let permits = with(|limits| limits.user = TIGHT);
         let one = holding(1);
-        let held = [permits.take(one), permits.take(one)];
+        let held = [take(&permits, one), take(&permits, one)];
         for _ in 0..10 {
-            assert!(permits.take(one).is_none());
+            assert!(take(&permits, one).is_none());
         }
         drop(held);
         assert_eq!(permits.under_way(), 0);
@@ -301,7 +367,7 @@ mod tests {
     async fn draining_ends_with_the_last_permit() {
         let permits = with(|_| {});
         let one = holding(1);
-        let held = permits.take(one).unwrap();
+        let held = take(&permits, one).unwrap();
         let waiting = tokio::spawn({
             let permits = Arc::clone(&permits);
             async move { permits.drained(one.partition).await }

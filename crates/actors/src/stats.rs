@@ -24,6 +24,8 @@ macro_rules! counters {
             pub publish_queue_bytes: u64,
             /// Conversations in quarantine or read-only now.
             pub out_of_service: u64,
+            /// What a command would wait at the slowest lane, in milliseconds; zero while none is overloaded.
+            pub expected_wait_ms: u64,
             /// Bytes in the rings of the partitions.
             pub ring_bytes: u64,
         }
@@ -44,6 +46,10 @@ counters! {
     requests,
     /// Requests refused for want of a permit.
     busy,
+    /// Requests refused because they would have waited in vain.
+    shed,
+    /// Commands dropped before the append, because their deadline had passed or was about to.
+    expired,
     /// Events committed.
     events_committed,
     /// Append statements that ended, whatever way.

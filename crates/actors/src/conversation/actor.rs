@@ -209,6 +209,11 @@ impl ConversationActor {
             }
             ConversationInput::Leave | ConversationInput::Die(_) => {}
         }
+        self.birth
+            .shared
+            .stats
+            .expired
+            .add(self.core.take_expired());
         effects
     }
 

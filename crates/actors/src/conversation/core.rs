@@ -14,6 +14,7 @@
 mod markers;
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use hubbub_domain::conversation::{
     AuthoredCommand, Decision, Event, State, decide, evolve, judge_repeat, must_probe, recorded,
@@ -63,6 +64,8 @@ pub struct Sequencer {
     snapshot: Seq,
     /// A snapshot that waits until all of it is durable.
     held_snapshot: Option<SnapshotRow>,
+    /// Commands refused for their deadline since this was last asked.
+    expired: u64,
     registers: MarkerPhase,
 }
 
@@ -109,6 +112,7 @@ impl Sequencer {
             origins: Origins::default(),
             snapshot: Seq::ZERO,
             held_snapshot: None,
+            expired: 0,
             registers: MarkerPhase::Unknown,
         }
     }
@@ -129,6 +133,11 @@ impl Sequencer {
             MarkerPhase::Known(registers) => registers.len(),
             MarkerPhase::Unknown | MarkerPhase::Loading => 0,
         }
+    }
+
+    /// Commands refused for their deadline since this was last asked.
+    pub fn take_expired(&mut self) -> u64 {
+        std::mem::take(&mut self.expired)
     }
 
     /// Whether nothing waits here and nothing is on its way.
@@ -239,6 +248,7 @@ impl Sequencer {
                     self.waiting.push_front(turn);
                 }
             }
+            TakeBack::Expired { until } => self.expire(*until, effects),
             TakeBack::Answer(reply) => {
                 for judged in self.judged.drain(..) {
                     effects.push(Effect::Reply {
@@ -249,6 +259,22 @@ impl Sequencer {
             }
         }
         self.proceed(now, effects);
+    }
+
+    /// Whoever would not be stored in time is refused, judged or not; the others wait again, in order.
+    fn expire(&mut self, until: Instant, effects: &mut Vec<Effect>) {
+        let judged = std::mem::take(&mut self.judged);
+        let waiting = std::mem::take(&mut self.waiting);
+        let turns = judged.into_iter().map(|judged| judged.turn).chain(waiting);
+        for turn in turns {
+            match &turn {
+                Turn::Command(ask) if ask.deadline <= until => {
+                    self.expired = self.expired.saturating_add(1);
+                    effects.push(no_service(ask.ticket));
+                }
+                Turn::Command(_) | Turn::Mark(..) => self.waiting.push_back(turn),
+            }
+        }
     }
 
     /// The snapshot worth storing before the conversation leaves memory. Only when idle.
@@ -287,6 +313,7 @@ impl Sequencer {
             sabotage::forget_the_id(&mut ask, &self.state);
         }
         if ask.deadline <= now.instant {
+            self.expired = self.expired.saturating_add(1);
             effects.push(no_service(ask.ticket));
             return;
         }

@@ -419,6 +419,29 @@ fn a_command_past_its_deadline_is_not_judged_again_after_a_take_back() {
 }
 
 #[test]
+fn an_expired_partition_refuses_who_would_be_next_and_keeps_the_others_in_order() {
+    let mut desk = Desk::created();
+    let (soon, later) = (Duration::from_millis(200), Duration::from_secs(9));
+    let first = desk.ask_until(says(id(1, 0), "expired"), false, Duration::ZERO);
+    let next = desk.ask_until(says(id(2, 0), "next"), false, soon);
+    let stays = desk.ask_until(says(id(3, 0), "stays"), false, later);
+    let doomed = desk.ask_until(says(id(4, 0), "doomed"), false, soon);
+    let last = desk.ask_until(says(id(5, 0), "last"), false, later);
+    let until = desk.instant + Duration::from_millis(250);
+    desk.take_back(&TakeBack::Expired { until });
+    desk.settle();
+    for refused in [first, next, doomed] {
+        assert!(matches!(
+            desk.reply(refused),
+            Some(OwnerReply::Unavailable { .. })
+        ));
+    }
+    assert_eq!(desk.place(stays), (How::Stored, 2));
+    assert_eq!(desk.place(last), (How::Stored, 3));
+    assert_eq!(desk.core.take_expired(), 3);
+}
+
+#[test]
 fn a_command_whose_event_is_durable_is_answered_however_late() {
     let mut desk = Desk::created();
     let late = desk.ask_until(says(id(1, 0), "late"), false, Duration::from_secs(1));

@@ -123,6 +123,11 @@ pub enum Effect {
 pub enum TakeBack {
     /// Judge the commands again, in order; these ids were found in the log.
     Rerun { found: Vec<EventRow> },
+    /// Judge those again that have longer than until then; the others are refused, because they would not be stored in time.
+    Expired {
+        /// Until when.
+        until: Instant,
+    },
     /// Answer every command that was judged so: nothing of it was stored.
     Answer(OwnerReply),
 }

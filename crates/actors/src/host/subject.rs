@@ -26,6 +26,8 @@ pub(super) struct Subject {
     pub(super) conversation: ConversationId,
     pub(super) user: UserId,
     pub(super) bytes: usize,
+    /// Shed first: receipts, which come again by themselves.
+    light: bool,
 }
 
 impl Subject {
@@ -36,13 +38,20 @@ impl Subject {
                 conversation: command.conversation,
                 user: command.by,
                 bytes: REQUEST_BYTES.saturating_add(content_bytes(command)),
+                light: false,
             },
             OwnerRequest::Mark(mark) => Self {
                 conversation: mark.conversation,
                 user: mark.user,
                 bytes: REQUEST_BYTES,
+                light: !mark.wait_stored,
             },
         }
+    }
+
+    /// How long it may wait, as far as letting it in goes: a light one half of what it has.
+    pub(super) fn patience(&self, patience: Duration) -> Duration {
+        if self.light { patience / 2 } else { patience }
     }
 
     pub(super) fn partition_of(&self, partitions: PartitionCount) -> PartitionId {

@@ -4,7 +4,7 @@
 //! up when asked to ([`Settled::LookUp`]) and brings what it found to [`LaneCore::explained`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hubbub_domain::position::{Epoch, PartitionId};
 use hubbub_event_log::{AppendOutcome, Conflict, MarkerUpdate, Refusal};
@@ -20,6 +20,10 @@ use crate::sabotage;
 
 /// Conflicts in a row on a command id that no look-up finds: then the log contradicts itself, and repeating would never end.
 const UNEXPLAINED_MAX: u8 = 3;
+
+/// How much longer than now a command must have to stay, when its partition is judged again because another one has expired. Judging
+/// again costs every command its place in the queue, so it must not happen with every statement of an overloaded lane.
+pub(crate) const EXPIRE_AHEAD: Duration = Duration::from_millis(250);
 
 /// The queue of a lane and every decision about what was drawn from it.
 #[derive(Debug, Default)]
@@ -224,14 +228,15 @@ impl LaneCore {
         told
     }
 
-    /// Commands past their deadline are dropped before the append: their partitions judge again without them.
+    /// Commands past their deadline are dropped before the append: their partitions judge again without them, and without those that
+    /// would be next.
     pub fn expire(&mut self, now: Instant) -> Vec<Told> {
         let expired = self.queue.expired(now);
         let mut told = Vec::with_capacity(expired.len());
         for partition in expired {
             if let Some(epoch) = self.queue.epoch(partition) {
-                let how = TakeBack::Rerun { found: Vec::new() };
-                told.extend(self.take_back(partition, epoch, how));
+                let until = now + EXPIRE_AHEAD;
+                told.extend(self.take_back(partition, epoch, TakeBack::Expired { until }));
             }
         }
         told
