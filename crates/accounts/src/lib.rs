@@ -20,6 +20,6 @@ pub use port::{
     AccountsError, Identity, LoginError, NewUser, Origin, RegisterError, Session, SessionId,
     SessionToken, User, UserPage,
 };
-pub use service::{Accounts, AccountsOptions};
+pub use service::{Accounts, AccountsOptions, AccountsUse};
 pub use store::OpenError;
 pub use store::postgres::CONNECTIONS_MAX;

@@ -86,6 +86,11 @@ impl Hasher {
         })
     }
 
+    /// Passwords that are hashed or wait for it now.
+    pub(crate) fn admitted(&self) -> usize {
+        (RUNNING_MAX + WAITING_MAX).saturating_sub(self.admitted.available_permits())
+    }
+
     /// A place in the queue; `None` when it is full.
     pub(crate) fn turn(&self) -> Option<Turn> {
         let admitted = Arc::clone(&self.admitted).try_acquire_owned().ok()?;

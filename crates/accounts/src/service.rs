@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -75,6 +76,27 @@ pub struct Accounts {
     hasher: Hasher,
     options: AccountsOptions,
     clock: Arc<dyn Clock>,
+    counted: Counted,
+}
+
+#[derive(Debug, Default)]
+struct Counted {
+    logins: AtomicU64,
+    refused: AtomicU64,
+    later: AtomicU64,
+}
+
+/// One look at what accounts do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct AccountsUse {
+    /// Sessions made by a password, since the start.
+    pub logins: u64,
+    /// Wrong passwords and unknown users, since the start.
+    pub logins_refused: u64,
+    /// Logins put off, since the start: budget spent or hashing fully used.
+    pub logins_later: u64,
+    /// Passwords that are hashed or wait for it now.
+    pub hashing: usize,
 }
 
 impl Accounts {
@@ -111,12 +133,42 @@ impl Accounts {
             hasher,
             options,
             clock,
+            counted: Counted::default(),
         })
+    }
+
+    /// How it is used: logins since the start, and what waits now.
+    pub fn usage(&self) -> AccountsUse {
+        let total = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        AccountsUse {
+            logins: total(&self.counted.logins),
+            logins_refused: total(&self.counted.refused),
+            logins_later: total(&self.counted.later),
+            hashing: self.hasher.admitted(),
+        }
     }
 
     /// Connections to Postgres in use now; zero in a folder.
     pub fn busy_connections(&self) -> usize {
         self.store.busy_connections()
+    }
+
+    async fn log_in(
+        &self,
+        username: &str,
+        password: &str,
+        origin: Origin,
+    ) -> Result<(User, Session, SessionToken), LoginError> {
+        let now = self.clock.now();
+        let Some((user, attempt)) = self.judge(username, password, now).await? else {
+            return Err(LoginError::Refused);
+        };
+        let (session, token) = new_session(user.id, &origin, now)?;
+        let made = session.session.clone();
+        let keep = self.keep(now);
+        self.change(|store| async move { store.open_session(&session, attempt.id, keep).await })
+            .await?;
+        Ok((user, made, token))
     }
 
     /// Runs a change to its end, whatever becomes of the caller.
@@ -255,16 +307,15 @@ impl Identity for Accounts {
         password: &str,
         origin: Origin,
     ) -> Result<(User, Session, SessionToken), LoginError> {
-        let now = self.clock.now();
-        let Some((user, attempt)) = self.judge(username, password, now).await? else {
-            return Err(LoginError::Refused);
+        let done = self.log_in(username, password, origin).await;
+        let counter = match &done {
+            Ok(_) => &self.counted.logins,
+            Err(LoginError::Refused) => &self.counted.refused,
+            Err(LoginError::Later { .. }) => &self.counted.later,
+            Err(LoginError::Store(_)) => return done,
         };
-        let (session, token) = new_session(user.id, &origin, now)?;
-        let made = session.session.clone();
-        let keep = self.keep(now);
-        self.change(|store| async move { store.open_session(&session, attempt.id, keep).await })
-            .await?;
-        Ok((user, made, token))
+        counter.fetch_add(1, Ordering::Relaxed);
+        done
     }
 
     async fn authenticate(&self, token: &str) -> Result<Option<Session>, AccountsError> {

@@ -217,6 +217,7 @@ groups! {
     Accounts accounts {
         counter logins = "hubbub_accounts_logins_total", "Sessions made by a password";
         counter logins_refused = "hubbub_accounts_logins_refused_total", "Wrong passwords and unknown users";
+        gauge hashing = "hubbub_accounts_hashing", "Passwords that are hashed or wait for it";
         counter logins_later = "hubbub_accounts_logins_later_total", "Logins put off: budget spent or hashing fully used";
     }
 }

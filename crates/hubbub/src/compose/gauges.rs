@@ -44,6 +44,11 @@ pub(crate) async fn keep_up(
         let (events, bytes) = stores.reader.kept();
         metrics.projections.kept_events.set(count(events));
         metrics.projections.kept_bytes.set(count(bytes));
+        let accounts = stores.accounts.usage();
+        raise_to(&metrics.accounts.logins, accounts.logins);
+        raise_to(&metrics.accounts.logins_refused, accounts.logins_refused);
+        raise_to(&metrics.accounts.logins_later, accounts.logins_later);
+        metrics.accounts.hashing.set(count(accounts.hashing));
         let serving = u64::try_from(host.heads().len()).unwrap_or(u64::MAX);
         metrics.cluster.partitions_serving.set(gauge(serving));
         let total = |field: fn(&ProjectorStats) -> u64| {

@@ -33,6 +33,8 @@ pub(crate) struct Stores {
     /// For the edge.
     pub(crate) edge_log: Arc<dyn LogReader>,
     pub(crate) identity: Arc<dyn Identity>,
+    /// The same, for its numbers.
+    pub(crate) accounts: Arc<Accounts>,
     pub(crate) projections: Projections,
     /// The queries of this node's edge.
     pub(crate) reader: Arc<Reader>,
@@ -57,9 +59,10 @@ impl Stores {
             .with_context(|| format!("open the log in {}", dir.display()))?;
         let log = Arc::new(log);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let identity = Accounts::open_sqlite(dir, AccountsOptions::default(), clock)
+        let accounts = Accounts::open_sqlite(dir, AccountsOptions::default(), clock)
             .await
             .context("open the accounts")?;
+        let accounts = Arc::new(accounts);
         let reader: Arc<dyn LogReader> = log.clone();
         let projections = Projections::open_sqlite(dir, &SqliteLog::log_path(dir), reader)
             .await
@@ -68,7 +71,8 @@ impl Stores {
             owner_log: log.clone(),
             edge_log: log.clone(),
             log,
-            identity: Arc::new(identity),
+            identity: accounts.clone(),
+            accounts,
             reader: Arc::new(projections.reader()),
             projections,
             bus: Arc::new(MemoryBus::new()),
@@ -119,6 +123,7 @@ impl Stores {
             owner_log: Arc::new(owner.clone()),
             edge_log,
             identity: accounts.clone(),
+            accounts: Arc::clone(&accounts),
             reader: Arc::new(projections.reader()),
             projections,
             bus: Arc::new(bus),
