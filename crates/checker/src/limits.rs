@@ -9,7 +9,7 @@ pub struct Limits {
     /// How long after a removal or a revocation something may still be delivered (I11, P8).
     pub after_removal: Time,
     /// How long an edge may go on without hearing of an event (F5): what was acked longer than this before a hello has come before `live`
-    /// (I9). An edge that follows heads answers "nothing missed" without a question to anyone.
+    /// (I9). An edge that follows heads answers "nothing missed" without a question to anyone: zero where no bus message is lost.
     pub unheard: Time,
     /// How long after healing until every partition has an owner (I16).
     pub owned: Time,
@@ -25,7 +25,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             after_removal: SECOND,
-            unheard: 5 * SECOND,
+            unheard: 0,
             owned: 10 * SECOND,
             commands: 15 * SECOND,
             heads: 10 * SECOND,
