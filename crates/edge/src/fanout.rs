@@ -19,6 +19,7 @@ pub(crate) mod hub;
 pub(crate) mod jobs;
 pub(crate) mod mend;
 pub(crate) mod modes;
+pub(crate) mod reads;
 pub(crate) mod rooms;
 pub(crate) mod seats;
 pub(crate) mod sight;

@@ -15,13 +15,16 @@
 //!
 //! Never: I/O, a clock, more than [`HELD_EVENTS_MAX`] events in hand.
 
+mod said;
+
 use std::collections::BTreeMap;
 
 use hubbub_domain::ids::Incarnation;
 use hubbub_domain::position::{Epoch, Offset, PartitionId};
-use hubbub_event_log::ReadError;
 use hubbub_wire::bus::{EvBatch, EvEntry, PartitionHead};
 use hubbub_wire::stored::EventRow;
+
+pub use self::said::{Effect, Fetched, Healed, Loss, Source};
 
 /// Events of one partition held back behind a gap at most (ARCHITECTURE.md §7); what comes on top is read from the log later.
 pub const HELD_EVENTS_MAX: usize = 4_096;
@@ -33,60 +36,6 @@ pub const RETRY_WAIT_MS: u64 = 500;
 pub const FETCH_PATIENCE_MS: u64 = 30_000;
 /// Rows of one range read.
 pub const RANGE_ROWS: usize = 512;
-
-/// What the shell has to do.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Give these events out: the next ones, ascending and dense. Rows that came from the log have no recipients.
-    Deliver(Vec<EvEntry>),
-    /// Read events with offset > `after` and bring them to [`PartitionFeed::on_range`]. One at a time.
-    Fetch {
-        /// After this offset: the one before the last delivered, so that the lineage is checked by the way.
-        after: Offset,
-        /// What comes after it is not missing yet; more does no harm.
-        to: Offset,
-        /// Whom to ask.
-        from: Source,
-    },
-    /// What was delivered is no longer in the log (P9): tell everyone, then [`PartitionFeed::boot`] again.
-    LineageLost,
-}
-
-/// Where a range is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The ring of this owner.
-    Ring(Incarnation),
-    /// The log.
-    Log,
-}
-
-/// What a read brought.
-#[derive(Debug)]
-pub enum Fetched {
-    /// From the ring; `None` when it does not hold the beginning or nobody answered in time.
-    Ring(Option<EvBatch>),
-    /// From the log.
-    Log(Result<Vec<EventRow>, ReadError>),
-}
-
-/// What a read made good, and where from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Healed {
-    /// What was missing.
-    pub loss: Loss,
-    /// Whether the owner's ring had it.
-    pub by_ring: bool,
-}
-
-/// What was missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
-    /// Later events had come before it.
-    Gap,
-    /// Only a head told of it.
-    Last,
-}
 
 /// The feed of one partition.
 #[derive(Debug)]
@@ -279,13 +228,15 @@ impl PartitionFeed {
                 entries
             }
             Fetched::Log(Ok(rows)) => {
-                if fetching
-                    .first
-                    .is_some_and(|first| !rows.first().is_some_and(|row| first.is(row)))
-                {
-                    return self.lose_lineage();
+                match self.last.map(|last| (last, row_at(&rows, last.offset))) {
+                    Some((last, Some(row))) if !last.is(row) => return self.lose_lineage(),
+                    Some((last, None)) if fetching.first == Some(last) => {
+                        return self.lose_lineage();
+                    }
+                    // More was delivered while this was read, and it does not reach that far: it tells nothing.
+                    Some((_, None)) => {}
+                    Some((_, Some(_))) | None => self.sound = self.sound.max(fetching.epoch),
                 }
-                self.sound = self.sound.max(fetching.epoch);
                 rows.into_iter()
                     .map(|row| EvEntry {
                         row,
@@ -398,7 +349,10 @@ impl PartitionFeed {
             && fetching.epoch == self.epoch
             && is_dense(&piece, self.partition)
             && first.offset == fetching.after.next()
-            && fetching.first.is_none_or(|last| last.is(first));
+            && self.last.is_none_or(|last| {
+                let here = piece.events.iter().map(|entry| &entry.row);
+                here.into_iter().any(|row| last.is(row))
+            });
         continues.then_some(piece.events)
     }
 
@@ -513,6 +467,12 @@ impl PartitionFeed {
             !self.held.is_empty() || self.head >= next || self.sound < self.epoch
         })
     }
+}
+
+/// The row at an offset of a dense, ascending piece.
+fn row_at(rows: &[EventRow], offset: Offset) -> Option<&EventRow> {
+    let found = rows.binary_search_by_key(&offset, |row| row.offset);
+    rows.get(found.ok()?)
 }
 
 /// Whether it is of this partition and every event is where it says.

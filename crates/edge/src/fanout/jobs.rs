@@ -8,32 +8,26 @@ use std::time::Duration;
 use bytes::Bytes;
 use hubbub_accounts::SessionId;
 use hubbub_bus::Subject;
-use hubbub_domain::conversation::Event;
 use hubbub_domain::ids::{ConversationId, UserId};
 use hubbub_domain::position::{Epoch, Offset, PartitionId, Seq};
 use hubbub_event_log::ReadError;
-use hubbub_projections::QueryError;
 use hubbub_telemetry::TraceContext;
 use hubbub_wire::bus::{PartitionHead, RangeRequest};
-use hubbub_wire::client::ServerFrame;
-use hubbub_wire::client::outbound::Added;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::fanout::mend::Lost;
-use crate::fanout::rooms::{fold, unfold};
+use crate::fanout::reads::{members_before, readable, summary_frame, survey, what_is_left};
 use crate::fanout::{CatchUp, FanOutDeps, JOB_RETRY};
 use crate::feed::{Fetched, RANGE_ROWS, Source};
+use crate::resume;
 use crate::session::outbox::Outbox;
 use crate::session::queue::Ticket;
-use crate::{objects, resume};
 
 /// Jobs at once; typing is forgotten above it, everything else is bounded by its own rule (one range per partition, one read per room).
 const JOBS_MAX: usize = 4_096;
 /// Account changes read at once.
-const CHANGED_MAX: usize = 1_000;
-/// Rows read at once when members are folded.
-const FOLD_ROWS: usize = 1_000;
+pub(super) const CHANGED_MAX: usize = 1_000;
 /// A read of a range gives up after this long and is started anew.
 const RANGE_DEADLINE: Duration = Duration::from_secs(15);
 /// An owner answers from memory or not at all; what it does not answer by then is read from the log.
@@ -43,9 +37,7 @@ const RANGE_READS_AT_ONCE: usize = 16;
 /// Live sockets brought to the log at once after a loss of lineage.
 const CATCH_UPS_AT_ONCE: usize = 16;
 /// Questions about heads, accounts and neighbours are asked again after this long.
-const SURVEY_DEADLINE: Duration = Duration::from_secs(2);
-/// Changed accounts whose sessions a survey looks up itself; of more the fan-out asks for those that have sockets here.
-const SURVEYED_USERS_MAX: usize = 32;
+pub(super) const SURVEY_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What a job brought.
 pub(crate) enum JobDone {
@@ -378,65 +370,6 @@ impl Jobs {
     }
 }
 
-type Survey = (
-    Vec<(UserId, u64)>,
-    Vec<(UserId, Vec<SessionId>)>,
-    Option<Vec<PartitionHead>>,
-);
-
-async fn survey(
-    deps: &FanOutDeps,
-    partitions: &[PartitionId],
-    known: u64,
-) -> Result<Survey, Box<dyn std::error::Error + Send + Sync>> {
-    let accounts = tokio::time::timeout(SURVEY_DEADLINE, async {
-        let changed = deps.identity.changed_since(known, CHANGED_MAX).await?;
-        let mut live = Vec::new();
-        if changed.len() <= SURVEYED_USERS_MAX {
-            for (user, _) in &changed {
-                live.push((*user, deps.identity.live_sessions(*user).await?));
-            }
-        }
-        Ok::<_, hubbub_accounts::AccountsError>((changed, live))
-    });
-    let (changed, live) = accounts.await??;
-    let heads = tokio::time::timeout(SURVEY_DEADLINE, deps.log.heads(partitions)).await;
-    let heads = heads.ok().and_then(|heads| {
-        heads
-            .inspect_err(|error| tracing::warn!(%error, "heads could not be read"))
-            .ok()
-    });
-    Ok((changed, live, heads))
-}
-
-/// The head of a partition, which of the events `given` out last in their conversations the log does not hold, and the offset up to
-/// which nothing was lost.
-async fn what_is_left(
-    deps: &FanOutDeps,
-    partition: PartitionId,
-    given: &[Lost],
-    last: Epoch,
-) -> Result<(PartitionHead, Vec<Lost>, Offset), ReadError> {
-    let heads = deps.log.heads(&[partition]).await?;
-    let head = heads.first().copied().ok_or_else(|| {
-        ReadError::Inconsistent(format!("partition {} has no head", partition.get()))
-    })?;
-    let lineage = deps.log.lineage(partition).await?;
-    let newer = lineage.iter().filter(|entry| entry.epoch > last);
-    let below = newer.map(|entry| entry.start).min().unwrap_or(head.head);
-    let mut lost = Vec::new();
-    for (conversation, epoch, seq) in given {
-        let rows = deps.log.read_conversation(*conversation, *seq, 1).await?;
-        if !rows
-            .first()
-            .is_some_and(|row| row.seq == *seq && row.epoch == *epoch)
-        {
-            lost.push((*conversation, *epoch, *seq));
-        }
-    }
-    Ok((head, lost, below))
-}
-
 /// Tries until it works; whoever waits for it holds something back.
 async fn persist<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
     what: &'static str,
@@ -449,98 +382,4 @@ async fn persist<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
         }
         tokio::time::sleep(JOB_RETRY).await;
     }
-}
-
-/// `None` when what is stored contradicts itself: asking again would go on for ever and hold back more and more (F14).
-async fn readable<T>(
-    conversation: ConversationId,
-    read: impl Future<Output = Result<T, QueryError>>,
-) -> Result<Option<T>, QueryError> {
-    match read.await {
-        Ok(value) => Ok(Some(value)),
-        Err(QueryError::Inconsistent(what) | QueryError::Log(ReadError::Inconsistent(what))) => {
-            tracing::error!(error = %what, conversation.id = %conversation, "a conversation cannot be read");
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-async fn summary_frame(
-    deps: &FanOutDeps,
-    conversation: ConversationId,
-    user: UserId,
-) -> Result<Option<crate::session::queue::Frame>, QueryError> {
-    let Some(summary) = deps.read_models.summary(conversation, user).await? else {
-        return Ok(None);
-    };
-    let conversation = deps
-        .people
-        .conversation(&summary, user)
-        .await
-        .map_err(|error| QueryError::Unavailable(Box::new(error)))?;
-    Ok(Some(objects::frame(&ServerFrame::Added(Box::new(Added {
-        conversation,
-    })))))
-}
-
-/// Ascending members after the event before `before`, or after the last one that is stored.
-async fn members_before(
-    deps: &FanOutDeps,
-    conversation: ConversationId,
-    before: Option<Seq>,
-) -> Result<(Vec<UserId>, Seq), QueryError> {
-    let fallback = before.map_or(Seq::ZERO, Seq::prev);
-    let Some(now) = deps.read_models.membership(conversation).await? else {
-        return Ok((Vec::new(), fallback));
-    };
-    let mut members = now.members;
-    members.sort_unstable();
-    let Some(before) = before else {
-        return Ok((members, now.as_of));
-    };
-    if now.as_of >= before {
-        let events = events_between(deps, conversation, before, now.as_of).await?;
-        for event in events.iter().rev() {
-            unfold(&mut members, event);
-        }
-    } else {
-        for event in events_between(deps, conversation, now.as_of.next(), before.prev()).await? {
-            fold(&mut members, &event);
-        }
-    }
-    Ok((members, before.prev()))
-}
-
-/// Events from `from` to `to`, both inclusive, ascending.
-async fn events_between(
-    deps: &FanOutDeps,
-    conversation: ConversationId,
-    from: Seq,
-    to: Seq,
-) -> Result<Vec<Event>, QueryError> {
-    let mut events = Vec::new();
-    let mut next = from;
-    while next <= to {
-        let rows = deps
-            .log
-            .read_conversation(conversation, next, FOLD_ROWS)
-            .await?;
-        if rows.is_empty() {
-            return Err(QueryError::Inconsistent(
-                "a projection is ahead of the log".to_owned(),
-            ));
-        }
-        for row in rows {
-            if row.seq > to {
-                break;
-            }
-            let recorded = row
-                .decode()
-                .map_err(|error| QueryError::Inconsistent(error.to_string()))?;
-            next = row.seq.next();
-            events.push(recorded.event);
-        }
-    }
-    Ok(events)
 }

@@ -2,6 +2,7 @@ use bytes::Bytes;
 use hubbub_domain::ids::{CommandId, ConversationId};
 use hubbub_domain::position::Seq;
 use hubbub_domain::time::Timestamp;
+use hubbub_event_log::ReadError;
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -270,6 +271,20 @@ fn a_lost_tail_below_the_boot_shows_in_the_check() {
     let mut feed = booted(5);
     assert_eq!(feed.on_head(head(2, 6), None, 0), fetch(4, 6, Source::Log));
     let effects = feed.on_range(Offset::new(4), rows(2, 5..=6), 200);
+    assert_eq!(effects, vec![Effect::LineageLost]);
+}
+
+#[test]
+fn what_was_delivered_while_the_log_was_read_is_looked_for_in_it_as_well() {
+    // Found by the model: the read was asked for before anything had been delivered, so it checked nothing.
+    let mut feed = booted(0);
+    feed.on_head(head(1, 1), None, 0);
+    feed.on_time(REORDER_WAIT_MS);
+    let ask = feed.on_range(Offset::ZERO, Fetched::Ring(None), 160);
+    assert_eq!(ask, fetch(0, 1, Source::Log));
+    assert_eq!(delivered(&feed.on_batch(batch(1, 1..=1), 170)), [1]);
+    feed.on_head(head(3, 3), None, 180);
+    let effects = feed.on_range(Offset::ZERO, rows(3, 1..=3), 190);
     assert_eq!(effects, vec![Effect::LineageLost]);
 }
 

@@ -1,4 +1,6 @@
 //! What a client frame does.
+//!
+//! Fault point: `edge.ack.before`, between the owner's answer and the ack.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +11,7 @@ use hubbub_domain::ids::{CommandId, ConversationId, UserId};
 use hubbub_domain::position::MessageNo;
 use hubbub_projections::port::PAGE_ITEMS_MAX;
 use hubbub_projections::{Anchor, HistoryPage};
-use hubbub_telemetry::{TraceContext, spans};
+use hubbub_telemetry::{TraceContext, fault, spans};
 use hubbub_wire::bus::{Accepted, How, MarkRequest};
 use hubbub_wire::client::inbound::{History, Mark, Ping, Send, Typing};
 use hubbub_wire::client::outbound::{Ack, PageFrame, Pong};
@@ -195,6 +197,7 @@ impl Session {
             } => {
                 match answer {
                     Ok(accepted) => {
+                        fault::point("edge.ack.before");
                         self.shared
                             .metrics
                             .edge

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use hubbub_domain::ids::ConversationId;
 use hubbub_domain::position::Seq;
-use hubbub_wire::client::ServerFrame;
+use hubbub_wire::client::{ServerFrame, close};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -178,7 +178,14 @@ impl Outbox {
     }
 
     fn with(&self, push: impl FnOnce(&mut Queue)) {
-        push(&mut self.queue.lock());
+        let contradicted = {
+            let mut queue = self.queue.lock();
+            push(&mut queue);
+            queue.is_contradicted()
+        };
+        if contradicted {
+            self.close(close::DEGRADED, "lineage lost");
+        }
         self.wake.notify_one();
     }
 }

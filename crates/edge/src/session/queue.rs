@@ -87,6 +87,8 @@ struct Hold {
     waiting: VecDeque<Waiting>,
     /// The last event dropped out of the hold.
     dropped: Option<(Epoch, Seq)>,
+    /// The newest epoch of what a catch-up fed.
+    fed: Epoch,
 }
 
 #[derive(Debug)]
@@ -103,8 +105,10 @@ pub struct Queue {
     items: VecDeque<Item>,
     controls: usize,
     holds: HashMap<ConversationId, Hold>,
-    /// Live events up to here were part of a catch-up.
-    floors: HashMap<ConversationId, Seq>,
+    /// Live events up to here were part of a catch-up, none of which was of a newer epoch.
+    floors: HashMap<ConversationId, (Seq, Epoch)>,
+    /// What a catch-up fed is not what came live: the log has lost it meanwhile.
+    contradicted: bool,
     /// Bytes of events in `items`.
     queued_bytes: usize,
     /// Bytes of events behind tickets.
@@ -129,6 +133,7 @@ impl Queue {
             controls: 0,
             holds: HashMap::new(),
             floors: HashMap::new(),
+            contradicted: false,
             queued_bytes: 0,
             held_bytes: 0,
             lagging: BTreeMap::new(),
@@ -149,7 +154,9 @@ impl Queue {
     /// A live event.
     pub fn push_event(&mut self, event: EventItem) {
         if let Some(floor) = self.floors.get(&event.conversation) {
-            if event.seq <= *floor {
+            let (floor, fed) = *floor;
+            if event.seq <= floor {
+                self.contradicted |= is_after(event.epoch, fed);
                 return;
             }
             self.floors.remove(&event.conversation);
@@ -211,6 +218,9 @@ impl Queue {
     /// Adds a caught-up event for the holder of the conversation's first ticket; for others nothing happens.
     pub fn feed_event(&mut self, ticket: Ticket, event: EventItem) {
         if self.is_first(event.conversation, ticket) {
+            if let Some(hold) = self.holds.get_mut(&event.conversation) {
+                hold.fed = hold.fed.max(event.epoch);
+            }
             if cfg!(feature = "sabotage-resume-twice") {
                 self.enqueue_event(event.clone());
             }
@@ -295,6 +305,11 @@ impl Queue {
         self.event_bytes().saturating_add(self.answer_bytes)
     }
 
+    /// Whether the client was caught up to events that the log has lost since: it has to resume, its cursors will tell.
+    pub fn is_contradicted(&self) -> bool {
+        self.contradicted
+    }
+
     /// Whether anything waits to be written.
     pub fn is_empty(&self) -> bool {
         self.peek_len().is_none()
@@ -372,6 +387,7 @@ impl Queue {
             return;
         };
         let (mut freed, mut controls, mut passed) = (0_usize, 0_usize, false);
+        let (fed, contradicted) = (hold.fed, &mut self.contradicted);
         hold.waiting.retain(|waiting| match waiting {
             Waiting::Ticket(_) => true,
             Waiting::Item(seq, item) => {
@@ -379,7 +395,10 @@ impl Queue {
                 let keep = *seq > floor;
                 if !keep {
                     match item {
-                        Item::Event(event) => freed = freed.saturating_add(event.frame.len()),
+                        Item::Event(event) => {
+                            *contradicted |= is_after(event.epoch, fed);
+                            freed = freed.saturating_add(event.frame.len());
+                        }
                         Item::Control(_) => controls = controls.saturating_add(1),
                     }
                 }
@@ -393,7 +412,7 @@ impl Queue {
         self.held_bytes = self.held_bytes.saturating_sub(freed);
         self.controls = self.controls.saturating_sub(controls);
         if !passed {
-            self.floors.insert(conversation, floor);
+            self.floors.insert(conversation, (floor, fed));
         }
     }
 
@@ -426,6 +445,11 @@ impl Queue {
             }
         }
     }
+}
+
+/// Whether an event in the place of a fed one is another one.
+fn is_after(live: Epoch, fed: Epoch) -> bool {
+    fed > Epoch::ZERO && live > fed
 }
 
 #[cfg(test)]

@@ -141,6 +141,28 @@ fn an_event_of_the_catch_up_that_comes_live_later_is_dropped() {
 }
 
 #[test]
+fn an_event_in_the_place_of_one_that_was_fed_is_noticed() {
+    for held in [false, true] {
+        let mut queue = queue();
+        let ticket = queue.hold(conversation(1));
+        queue.feed_event(ticket, event(1, 4));
+        let other = EventItem {
+            epoch: Epoch::new(2),
+            ..event(1, 4)
+        };
+        if held {
+            queue.push_event(other.clone());
+        }
+        queue.release(conversation(1), ticket, Some(Seq::new(4)));
+        assert_eq!(queue.is_contradicted(), held);
+        queue.push_event(event(1, 4));
+        assert_eq!(queue.is_contradicted(), held, "the same one");
+        queue.push_event(other);
+        assert!(queue.is_contradicted());
+    }
+}
+
+#[test]
 fn live_events_that_wait_for_a_catch_up_do_not_keep_it_waiting() {
     let mut queue = queue();
     let ticket = queue.hold(conversation(1));
