@@ -19,6 +19,7 @@ mod chaos;
 mod check;
 mod previous;
 mod runner;
+mod sabotage;
 mod steps;
 mod test;
 mod tools;
@@ -61,6 +62,9 @@ enum Task {
     /// Write the TypeScript types of the client protocol, generated from `crates/wire`, to `web/src/wire`.
     Types(types::Options),
 
+    /// Take one guarantee after the other out of the build and see that the checker notices.
+    Sabotage(sabotage::Options),
+
     /// Measure: hands its arguments to `hubbub-loadtest bench` in a release build.
     Bench(bench::Options),
 
@@ -77,6 +81,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&mut runner, options),
         Task::Check => check::run(&mut runner),
         Task::Types(options) => types::run(&mut runner, options),
+        Task::Sabotage(options) => sabotage::run(&mut runner, options),
         Task::Bench(options) => bench::run(&mut runner, options),
         Task::Chaos(options) => chaos::run(&mut runner, options),
     });
