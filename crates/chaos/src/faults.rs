@@ -21,6 +21,7 @@ pub mod f17_flapping_links;
 pub mod f18_starved_edge;
 pub mod f19_overload;
 pub mod f20_limits;
+pub mod f21_embedded_kills;
 pub mod f22_half_open;
 pub mod f23_projector_behind;
 
@@ -54,6 +55,7 @@ pub fn all() -> Vec<Box<dyn Fault>> {
         Box::new(f18_starved_edge::StarvedEdge),
         Box::new(f19_overload::Overload),
         Box::new(f20_limits::Limits),
+        Box::new(f21_embedded_kills::EmbeddedKills),
         Box::new(f22_half_open::HalfOpen::default()),
         Box::new(f23_projector_behind::ProjectorBehind::default()),
     ]

@@ -140,7 +140,11 @@ pub async fn add_log(world: &World, people: &People, history: &mut History) -> a
     Ok(())
 }
 
-async fn events_of(rest: &Rest, conversation: Uuid) -> anyhow::Result<Vec<Event>> {
+/// Every event of a conversation, over the interface.
+///
+/// # Errors
+/// When a page cannot be read.
+pub async fn events_of(rest: &Rest, conversation: Uuid) -> anyhow::Result<Vec<Event>> {
     let mut all: Vec<Event> = Vec::new();
     loop {
         let from_seq = all.last().map_or(1, |event| event.seq + 1);

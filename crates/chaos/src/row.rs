@@ -147,6 +147,18 @@ impl Measured {
         self.counters.get(name).copied().unwrap_or(0)
     }
 
+    /// Takes over what the checker says.
+    pub fn judged(&mut self, report: &hubbub_checker::Report) {
+        for invariant in hubbub_checker::Invariant::ALL {
+            let examined = report.examined.get(&invariant).copied().unwrap_or(0);
+            self.examined.insert(invariant.to_string(), examined);
+            if report.count(invariant) > 0 {
+                self.violated
+                    .insert(invariant.to_string(), report.count(invariant));
+            }
+        }
+    }
+
     /// Partitions taken over from an owner that was lost, from the fault on: rows of the lineage.
     pub fn takeovers(&self) -> u64 {
         self.counter("hands_takeover")

@@ -396,15 +396,7 @@ async fn finish<F: Fault + ?Sized>(
             .counters
             .insert(format!("hands_{reason}"), count.saturating_sub(already));
     }
-    for invariant in hubbub_checker::Invariant::ALL {
-        let examined = report.examined.get(&invariant).copied().unwrap_or(0);
-        measured.examined.insert(invariant.to_string(), examined);
-        if report.count(invariant) > 0 {
-            measured
-                .violated
-                .insert(invariant.to_string(), report.count(invariant));
-        }
-    }
+    measured.judged(&report);
     let mut verdict = Verdict::default();
     verdict.must_have_happened("messages acked", measured.count("acked"));
     verdict.must_have_happened("deliveries", measured.count("deliveries"));
