@@ -125,6 +125,9 @@ groups! {
     Actors actors {
         counter commands = "hubbub_actors_commands_total", "Commands that reached a partition of this node";
         counter busy = "hubbub_actors_busy_total", "Commands refused for want of a permit";
+        counter shed = "hubbub_actors_shed_total", "Commands refused because they would have waited in vain";
+        counter expired = "hubbub_actors_expired_total", "Commands dropped before the append because of their deadline";
+        gauge expected_wait_ms = "hubbub_actors_expected_wait_ms", "What a command would wait at the slowest lane, in milliseconds; 0 while none is overloaded";
         gauge under_way = "hubbub_actors_commands_under_way", "Commands under way";
         gauge residents = "hubbub_actors_conversations", "Conversations in memory";
         gauge resident_bytes = "hubbub_actors_conversation_bytes", "Bytes of conversations in memory, estimated";
@@ -133,6 +136,16 @@ groups! {
         counter snapshots = "hubbub_actors_snapshots_total", "Snapshots stored";
         counter panics = "hubbub_actors_panics_total", "Panics caught in a conversation";
         counter quarantines = "hubbub_actors_quarantines_total", "Conversations put into quarantine";
+        counter unreadable = "hubbub_actors_unreadable_total", "Conversations found unreadable, and read-only for that";
+        gauge out_of_service = "hubbub_actors_out_of_service", "Conversations in quarantine or read-only";
+        gauge loading = "hubbub_actors_loading", "Conversations that are being loaded or wait for that";
+        gauge saving = "hubbub_actors_snapshots_saving", "Snapshots that are being stored or wait for that";
+        counter snapshots_skipped = "hubbub_actors_snapshots_skipped_total", "Snapshots not stored because too many were on their way";
+        gauge marks_pending = "hubbub_actors_marks_pending", "Markers that wait to be written";
+        gauge ring_bytes = "hubbub_actors_ring_bytes", "Bytes of events kept for edges that missed some";
+        counter ring_hits = "hubbub_actors_ring_hits_total", "Ranges that an owner's ring could give";
+        counter ring_misses = "hubbub_actors_ring_misses_total", "Ranges that an owner's ring no longer held";
+        counter republished = "hubbub_actors_republished_total", "Events of a former owner told again after a takeover";
         counter takebacks = "hubbub_actors_takebacks_total", "Partitions whose speculative events were taken back";
         counter probes = "hubbub_actors_probes_total", "Command ids looked up in the log before an append";
         counter markers = "hubbub_actors_markers_total", "Markers stored";
@@ -148,6 +161,8 @@ groups! {
         counter refusals = "hubbub_log_refusals_total", "Append statements refused by the store";
         counter fenced = "hubbub_log_fenced_total", "Partitions found fenced by a newer owner";
         counter unknown = "hubbub_log_unknown_total", "Append statements without a definite answer";
+        gauge lane_rows = "hubbub_log_lane_rows", "Rows that wait for the write lanes";
+        gauge lane_bytes = "hubbub_log_lane_bytes", "Bytes that wait for the write lanes";
         gauge fit = "hubbub_log_fit", "1 while the database keeps what it commits, as its settings and standbys say";
     }
 
