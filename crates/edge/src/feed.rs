@@ -246,7 +246,7 @@ impl PartitionFeed {
             }
             Fetched::Log(Err(_)) => {
                 self.due_ms = Some(now_ms.saturating_add(RETRY_WAIT_MS));
-                return Vec::new();
+                return self.on_time(now_ms);
             }
         };
         let before = self.next;
@@ -268,6 +268,10 @@ impl PartitionFeed {
             |fetching: &mut Fetching| fetching.since_ms.saturating_add(FETCH_PATIENCE_MS) <= now_ms;
         if self.fetching.take_if(lost).is_some() {
             self.due_ms = Some(now_ms);
+        }
+        if self.fetching.is_none() && !self.is_behind() {
+            // What the last read was for has come by itself; a time that is past and leads to nothing would be waited for without end.
+            self.due_ms = None;
         }
         let due = self.due_ms.is_some_and(|due| due <= now_ms);
         let (true, None, true, Some(next)) = (due, self.fetching, self.is_behind(), self.next)

@@ -107,6 +107,24 @@ fn events_in_order_are_delivered_at_once_and_duplicates_are_dropped() {
 }
 
 #[test]
+fn a_gap_that_closed_while_it_was_read_leaves_nothing_to_wait_for() {
+    for nothing in [Fetched::Ring(None), failed()] {
+        let is_ring = matches!(nothing, Fetched::Ring(_));
+        let mut feed = booted(3);
+        feed.on_batch(batch(1, 4..=4), 0);
+        feed.on_batch(batch(1, 6..=6), 0);
+        assert_eq!(feed.on_time(REORDER_WAIT_MS), fetch(3, 5, RING));
+        if !is_ring {
+            let by_log = feed.on_range(Offset::new(3), Fetched::Ring(None), REORDER_WAIT_MS);
+            assert_eq!(by_log, fetch(3, 5, Source::Log));
+        }
+        assert_eq!(delivered(&feed.on_batch(batch(1, 5..=5), 160)), [5, 6]);
+        assert_eq!(feed.on_range(Offset::new(3), nothing, 170), vec![]);
+        assert_eq!(feed.deadline_ms(), None);
+    }
+}
+
+#[test]
 fn what_came_before_the_boot_is_delivered_after_it() {
     let mut feed = PartitionFeed::new(P);
     assert_eq!(feed.on_batch(batch(1, 3..=6), 0), vec![]);
