@@ -35,5 +35,5 @@ pub use port::{
     NodeRegistration, NodeRow, NodeState, OpenError, Ownership, PartitionRow, Progress, Published,
     ReadError, Refusal, SnapshotRow, Snapshots, StoreError,
 };
-pub use postgres::{PgLog, PgOptions};
+pub use postgres::{Durability, PgLog, PgOptions};
 pub use sqlite::SqliteLog;

@@ -32,6 +32,8 @@ use hubbub_domain::ids::Incarnation;
 use sqlx::postgres::PgConnectOptions;
 use tokio::task::AbortHandle;
 
+use self::checks::Demands;
+pub use self::checks::Durability;
 use self::connect::Pool;
 pub use self::connect::PoolUse;
 pub use self::places::ServerPlaces;
@@ -60,6 +62,8 @@ pub struct PgOptions {
     pub migrate: bool,
     /// Accepts a server that may lose what it committed. For experiments only.
     pub allow_unsafe: bool,
+    /// What a commit must have survived before it counts: checked when opening and once a minute.
+    pub durability: Durability,
 }
 
 impl PgOptions {
@@ -71,6 +75,14 @@ impl PgOptions {
             owner_reads: OWNER_READS_DEFAULT,
             migrate: true,
             allow_unsafe: false,
+            durability: Durability::default(),
+        }
+    }
+
+    fn demands(&self) -> Demands {
+        Demands {
+            durability: self.durability,
+            allow_unsafe: self.allow_unsafe,
         }
     }
 }
@@ -83,6 +95,7 @@ impl fmt::Debug for PgOptions {
             .field("owner_reads", &self.owner_reads)
             .field("migrate", &self.migrate)
             .field("allow_unsafe", &self.allow_unsafe)
+            .field("durability", &self.durability)
             .finish_non_exhaustive()
     }
 }
@@ -129,7 +142,7 @@ impl PgLog {
     pub async fn open(options: PgOptions) -> Result<Self, OpenError> {
         let server = connect::parse(&options.url)?;
         let mut first = connect::session(&server, "hubbub/log").await?;
-        checks::check(&mut first, options.allow_unsafe).await?;
+        checks::check(&mut first, options.demands()).await?;
         schema::prepare(&mut first, options.migrate).await?;
         segments::ensure_current(&mut first).await?;
         drop(first);
@@ -142,7 +155,7 @@ impl PgLog {
             usize::from(options.owner_reads.max(1)),
         );
         let fit = Arc::new(AtomicBool::new(true));
-        let upkeep = segments::keep_up(readers.clone(), options.allow_unsafe, Arc::clone(&fit));
+        let upkeep = segments::keep_up(readers.clone(), options.demands(), Arc::clone(&fit));
         Ok(Self {
             readers: readers.clone(),
             shared: Arc::new(Shared {

@@ -10,6 +10,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Executor as _, PgConnection};
 use tokio::sync::{mpsc, oneshot};
 
+use super::checks::Demands;
 use super::{append, checks, connect, fault, markers};
 use crate::batch::{Expected, coalesce};
 use crate::port::{
@@ -37,7 +38,7 @@ pub(super) async fn open(
 ) -> Result<PgLane, OpenError> {
     let mut connection = connect::lane(server, me, number).await?;
     // Settings of the server were checked when the log was opened and are looked at every minute; isolation is this session's own.
-    checks::check(&mut connection, true).await?;
+    checks::check(&mut connection, Demands::NONE).await?;
     for statement in [append::APPEND, markers::WRITE] {
         let statement = sqlx::SqlSafeStr::into_sql_str(statement);
         connection.prepare(statement).await.map_err(fault::open)?;

@@ -2,6 +2,8 @@
 //!
 //! Never: a lock that an append would wait for; a hole passed over.
 
+use std::sync::atomic::Ordering;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use hubbub_domain::ids::{CommandId, ConversationId, UserId};
@@ -69,6 +71,10 @@ impl PgLog {
 
 #[async_trait]
 impl LogReader for PgLog {
+    fn is_fit(&self) -> bool {
+        self.shared.fit.load(Ordering::Relaxed)
+    }
+
     #[tracing::instrument(name = "log.tail", level = "debug", skip_all, fields(partition = partition.get(), after = after.get()))]
     async fn tail(
         &self,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
+use super::checks::Demands;
 use super::connect::{Pool, in_time};
 use super::{checks, fault};
 use crate::port::OpenError;
@@ -146,22 +147,26 @@ async fn advance(connection: &mut PgConnection, segment: i16) -> Result<(), sqlx
 }
 
 /// Looks every minute: at the server's settings, at the week.
-pub(super) async fn keep_up(pool: Pool, allow_unsafe: bool, fit: Arc<AtomicBool>) {
+pub(super) async fn keep_up(pool: Pool, demands: Demands, fit: Arc<AtomicBool>) {
     let mut ticks = tokio::time::interval(UPKEEP_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = look(&pool, allow_unsafe, &fit).await {
+        if let Err(error) = look(&pool, demands, &fit).await {
             tracing::warn!(%error, "the minutely look at the log's database failed");
         }
     }
 }
 
-async fn look(pool: &Pool, allow_unsafe: bool, fit: &AtomicBool) -> Result<(), OpenError> {
+pub(super) async fn look(pool: &Pool, demands: Demands, fit: &AtomicBool) -> Result<(), OpenError> {
     let mut borrowed = pool.borrow().await.map_err(fault::open)?;
     let connection = borrowed.connection();
-    match checks::check(connection, allow_unsafe).await {
-        Ok(()) => fit.store(true, Ordering::Relaxed),
+    match checks::check(connection, demands).await {
+        Ok(()) => {
+            if !fit.swap(true, Ordering::Relaxed) {
+                tracing::info!("the database server is fit for the log again");
+            }
+        }
         Err(OpenError::Unfit(sentence)) => {
             tracing::error!(%sentence, "the database server is not fit for the log any more; no new lane is opened");
             fit.store(false, Ordering::Relaxed);

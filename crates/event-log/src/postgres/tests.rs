@@ -1,6 +1,7 @@
 //! The contract on a real server. What only Postgres has is in the files of this folder: the fence under contention, unknown outcomes,
 //! segments, and servers that are not fit.
 
+mod durability;
 mod fence;
 mod lanes;
 mod pool;

@@ -1,0 +1,126 @@
+//! What a server must promise before it may hold the log, at start and while it runs.
+
+use std::sync::atomic::AtomicBool;
+
+use hubbub_testkit::pg::PgServer;
+
+use super::*;
+use crate::postgres::checks::Demands;
+use crate::postgres::connect::parse;
+use crate::postgres::segments as upkeep;
+
+fn replicated(url: &str) -> PgOptions {
+    PgOptions {
+        durability: Durability::Replicated,
+        ..PgOptions::new(url)
+    }
+}
+
+async fn refusal(options: PgOptions) -> String {
+    match PgLog::open(options).await {
+        Err(OpenError::Unfit(sentence)) => sentence,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// One minutely look through a new connection, and what it leaves behind.
+async fn look(url: &str, durability: Durability, fit: &AtomicBool) -> bool {
+    let pool = Pool::new(&parse(url).expect("is a URL"), "hubbub/look", 1);
+    let demands = Demands {
+        durability,
+        allow_unsafe: false,
+    };
+    upkeep::look(&pool, demands, fit).await.expect("answers");
+    fit.load(Ordering::Relaxed)
+}
+
+#[tokio::test]
+async fn a_server_without_a_standby_is_not_fit_for_a_replicated_log() {
+    let Some(scratch) = PgScratch::create() else {
+        return;
+    };
+    let sentence = refusal(replicated(scratch.url())).await;
+    assert!(
+        sentence.contains("synchronous_standby_names is empty"),
+        "{sentence}"
+    );
+    scratch.psql(&format!(
+        "alter database {} set synchronous_commit = 'local'",
+        scratch.name()
+    ));
+    let sentence = refusal(replicated(scratch.url())).await;
+    assert!(
+        sentence.contains("synchronous_commit = local"),
+        "{sentence}"
+    );
+    PgLog::open(PgOptions::new(scratch.url()))
+        .await
+        .expect("the local disk is enough for a local log");
+}
+
+#[tokio::test]
+async fn a_server_that_becomes_unsafe_while_it_runs_is_noticed_and_so_is_its_repair() {
+    let Some(scratch) = PgScratch::create() else {
+        return;
+    };
+    let log = PgLog::open(PgOptions::new(scratch.url()))
+        .await
+        .expect("opens");
+    assert!(log.is_fit());
+    let fit = &log.shared.fit;
+    let set = |what: &str| scratch.psql(&format!("alter database {} {what}", scratch.name()));
+    set("set synchronous_commit = off");
+    assert!(!look(scratch.url(), Durability::Local, fit).await);
+    assert!(
+        !log.is_fit(),
+        "a node of this log should not be sent people"
+    );
+    let lane = log.open_lane(incarnation(1), 0).await;
+    assert!(matches!(lane, Err(OpenError::Unfit(_))));
+    set("reset synchronous_commit");
+    assert!(look(scratch.url(), Durability::Local, fit).await);
+    log.open_lane(incarnation(1), 0).await.expect("opens again");
+}
+
+#[tokio::test]
+async fn a_replicated_log_needs_its_standby_to_stream() {
+    // Two servers of their own; the variable says that there is a PostgreSQL to test on.
+    if PgScratch::create().is_none() {
+        return;
+    }
+    let (primary, mut standby) = tokio::task::spawn_blocking(|| {
+        let primary = PgServer::start(&[]).expect("a server");
+        let standby = primary.start_standby("second").expect("a standby");
+        primary.synchronise_with("second").expect("streams");
+        (primary, standby)
+    })
+    .await
+    .expect("starts");
+    let log = PgLog::open(replicated(&primary.url()))
+        .await
+        .expect("is replicated");
+    claim_every(&log, incarnation(1)).await;
+    let fit = &log.shared.fit;
+    assert!(look(&primary.url(), Durability::Replicated, fit).await);
+
+    tokio::task::spawn_blocking(move || standby.kill())
+        .await
+        .expect("ends");
+    eventually(DEADLINE, "the loss of the standby is noticed", async || {
+        !look(&primary.url(), Durability::Replicated, fit).await
+    })
+    .await;
+    let sentence = refusal(replicated(&primary.url())).await;
+    assert!(
+        sentence.contains("no synchronous standby is streaming"),
+        "{sentence}"
+    );
+
+    // A role that may not see standbys is told so, rather than that there are none.
+    primary
+        .psql("set synchronous_commit = local; create role plain login; grant create on schema public to plain; grant create on database postgres to plain")
+        .expect("answers");
+    let plain = primary.url().replace("postgres@", "plain@");
+    let sentence = refusal(replicated(&plain)).await;
+    assert!(sentence.contains("pg_read_all_stats"), "{sentence}");
+}
