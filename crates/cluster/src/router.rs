@@ -31,8 +31,6 @@ pub const ATTEMPT_MAX: Duration = Duration::from_secs(3);
 pub const ROUTED_MAX: usize = 16_384;
 /// How long to wait at most before looking again for an owner that is not known; a change of the view wakes earlier.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// How long to wait before asking an owner again that cannot serve at the moment.
-const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// How long the bus may have been silent for a command to wait for it: a reconnection to another server is over by then.
 const BUS_BLINK: Duration = Duration::from_secs(1);
 /// What a client is told to wait when nobody serves its conversation.
@@ -173,8 +171,16 @@ impl Router {
                         // Definite for this attempt; while time is left another one may find the next owner, unless this node itself
                         // cannot see the rows that would name it.
                         refused = SubmitError::Unavailable { retry_after_ms };
+                        pause = Duration::from_millis(u64::from(retry_after_ms)).max(LOOK_AGAIN);
+                        let left = until.saturating_duration_since(Instant::now());
+                        if pause >= left {
+                            return Err(if open {
+                                SubmitError::UnknownOutcome
+                            } else {
+                                refused
+                            });
+                        }
                         waiting_helps = self.lease.is_undoubted();
-                        pause = ASK_AGAIN;
                     }
                     Attempt::Answered(OwnerReply::Busy { retry_after_ms }) if !open => {
                         return Err(SubmitError::Busy { retry_after_ms });
@@ -199,8 +205,10 @@ impl Router {
                 return Err(refused);
             }
             let pause = pause.min(until.saturating_duration_since(Instant::now()));
-            // A closed channel or an elapsed pause both mean: look again.
-            drop(timeout(pause, changes.changed()).await);
+            let known = self.view.owner(partition);
+            let news = self.changes_from(partition, known, &mut changes);
+            // An elapsed pause and another owner both mean: look again.
+            drop(timeout(pause, news).await);
         }
     }
 
@@ -228,7 +236,7 @@ impl Router {
             // An answer that is there counts before the news that another has taken over.
             biased;
             answer = asking => answer,
-            () = self.replaced(partition, epoch, changes) => return Attempt::Open,
+            () = self.changes_from(partition, Some((owner, epoch)), changes) => return Attempt::Open,
         };
         match answer {
             Ok(payload) => OwnerReply::decode(&payload).map_or_else(
@@ -244,23 +252,22 @@ impl Router {
         }
     }
 
-    /// Returns when somebody else is known to own the partition under a newer epoch: whoever was asked will not say anything definite any more.
-    async fn replaced(
+    /// Returns when somebody is known to own the partition who is not `known`. While an attempt is under way: whoever was asked will not say
+    /// anything definite any more.
+    async fn changes_from(
         &self,
         partition: PartitionId,
-        epoch: Epoch,
+        known: Option<(Incarnation, Epoch)>,
         changes: &mut watch::Receiver<u64>,
     ) {
+        let known_epoch = known.map(|(_, epoch)| epoch);
         loop {
+            let now = self.view.owner(partition);
+            if now.is_some_and(|(_, epoch)| known_epoch.is_none_or(|known| epoch > known)) {
+                return;
+            }
             if changes.changed().await.is_err() {
                 return std::future::pending().await;
-            }
-            if self
-                .view
-                .owner(partition)
-                .is_some_and(|(_, newer)| newer > epoch)
-            {
-                return;
             }
         }
     }

@@ -355,3 +355,20 @@ async fn a_rejection_is_definite_at_once() {
     assert_eq!(refused, Err(SubmitError::Rejected(Rejection::NotFound)));
     assert_eq!(host.seen.lock().len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_cannot_serve_is_asked_as_often_as_it_says_and_not_beyond_the_deadline() {
+    let four_seconds = Duration::from_secs(4);
+    for (retry_after_ms, attempts) in [(10_000, 1), (1_500, 3)] {
+        let net = Net::new();
+        let host = Host::answering([OwnerReply::Unavailable { retry_after_ms }]);
+        let router = net.node(1, &host).await;
+        net.view
+            .learn(partition(), Epoch::new(3), Some(incarnation(1)));
+        let begun = tokio::time::Instant::now();
+        let answer = router.submit(command(), false, four_seconds, None).await;
+        assert_eq!(answer, Err(SubmitError::Unavailable { retry_after_ms }));
+        assert_eq!(host.seen.lock().len(), attempts);
+        assert!(begun.elapsed() < four_seconds);
+    }
+}
