@@ -18,6 +18,7 @@
 
 mod child;
 mod fresh;
+pub mod haproxy;
 pub mod nats;
 pub mod pg;
 #[cfg(feature = "tokio")]
