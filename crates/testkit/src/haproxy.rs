@@ -1,4 +1,4 @@
-//! HAProxy as a child process, from the reference configuration: what stands between people and the nodes.
+//! `HAProxy` as a child process, from the reference configuration: what stands between people and the nodes.
 //!
 //! It is optional: a test without it says `skipped: …`.
 //!
@@ -21,7 +21,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Where Debian keeps it: outside of an ordinary user's `PATH`.
 const SYSTEM_DIRECTORY: &str = "/usr/sbin";
 
-/// A running HAProxy in front of two nodes. Dropping it kills it.
+/// A running `HAProxy` in front of two nodes. Dropping it kills it.
 #[derive(Debug)]
 pub struct HaProxy {
     _child: OwnedChild,
@@ -29,7 +29,7 @@ pub struct HaProxy {
 }
 
 impl HaProxy {
-    /// Starts HAProxy in front of two nodes. `None` after printing `skipped: …` when it is not installed.
+    /// Starts `HAProxy` in front of two nodes. `None` after printing `skipped: …` when it is not installed.
     ///
     /// # Panics
     /// When it is installed and does not start.
