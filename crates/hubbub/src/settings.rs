@@ -59,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) projector_connections: u16,
     /// Connections for accounts.
     pub(crate) account_connections: u16,
+    /// What a commit must have survived before it counts: `local` or `replicated`.
+    pub(crate) durability: Durability,
     /// Arbiter threads of the actors; 0 = one per core.
     pub(crate) arbiters: u16,
     /// Time between heartbeats.
@@ -93,6 +95,16 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// What a commit must have survived before it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Durability {
+    /// The crash of the database server.
+    Local,
+    /// The loss of the database server: a synchronous standby has it, too.
+    Replicated,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -118,6 +130,7 @@ impl Default for Settings {
             query_connections: hubbub_projections::QUERY_CONNECTIONS_MAX,
             projector_connections: hubbub_projections::PROJECTOR_CONNECTIONS_MAX,
             account_connections: hubbub_accounts::CONNECTIONS_MAX,
+            durability: Durability::Local,
             arbiters: 0,
             heartbeat_ms: 1_000,
             join_delay_ms: 15_000,

@@ -37,6 +37,8 @@ pub(crate) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
         Some("hears nothing")
     } else if *shared.bus.status().borrow() == BusStatus::Down {
         Some("no bus")
+    } else if !shared.log.is_fit() {
+        Some("the store may lose what it commits")
     } else {
         match tokio::time::timeout(STORE_DEADLINE, shared.identity.highest_rev()).await {
             Ok(Ok(_)) => None,

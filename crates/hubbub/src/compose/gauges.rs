@@ -34,6 +34,7 @@ pub(crate) async fn keep_up(
         }
         let up = *stores.bus.status().borrow() == BusStatus::Up;
         metrics.bus.up.set(i64::from(up));
+        metrics.log.fit.set(i64::from(stores.log.is_fit()));
         let bus = stores.bus.usage();
         raise_to(&metrics.bus.dropped, bus.dropped);
         raise_to(&metrics.bus.starved, bus.starved);

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use hubbub_accounts::{Accounts, AccountsOptions, Identity};
 use hubbub_bus::{Bus, MemoryBus, NatsBus, NatsOptions};
-use hubbub_event_log::{EventLog, LogReader, PgLog, PgOptions, SqliteLog};
+use hubbub_event_log::{Durability, EventLog, LogReader, PgLog, PgOptions, SqliteLog};
 use hubbub_projections::{PostgresOptions, Projections, Reader};
 use hubbub_telemetry::{Clock, SystemClock};
 
 use super::pools::{self, Pools};
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 
 /// Makes the folder for this user alone: passwords' hashes and everybody's messages are in it. One that exists stays as its owner made it.
 fn make_private(dir: &Path) -> std::io::Result<()> {
@@ -85,6 +85,10 @@ impl Stores {
             lanes: settings.lanes,
             owner_reads: settings.owner_connections,
             migrate: settings.migrate,
+            durability: match settings.durability {
+                settings::Durability::Local => Durability::Local,
+                settings::Durability::Replicated => Durability::Replicated,
+            },
             ..PgOptions::new(database)
         };
         let log = PgLog::open(options)
@@ -181,7 +185,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::{make_private, nats_options, seed_in};
-    use crate::settings::Settings;
+    use crate::settings::{self, Settings};
 
     #[test]
     fn the_data_folder_is_for_its_owner_alone_and_an_existing_one_stays() {

@@ -122,6 +122,11 @@ pub(crate) const TABLE: &[Setting] = &[
         "to PostgreSQL: accounts and sessions",
     ),
     setting(
+        "durability",
+        "local|replicated",
+        "what a commit must have survived: the crash of the database server, or its loss (needs a synchronous standby)",
+    ),
+    setting(
         "arbiters",
         "threads",
         "threads of the conversation actors; 0 = one per core",
