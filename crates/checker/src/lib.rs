@@ -21,7 +21,7 @@ mod invariants;
 
 pub use history::{
     Access, AccessChange, Delivery, Digest, Event, Fact, Fold, FoldKind, Frame, FrameSeen, Golden,
-    Happened, Healing, Heals, History, InboxEntry, Level, LineageRow, LogRow, Loss, Meta,
+    Happened, Healing, Heals, History, InboxEntry, Level, LineageRow, LogRow, Loss, Message, Meta,
     Operation, OperationKind, Outcome, OwnerSeen, Place, Read, Reading, Record, Socket,
     Subscription, Time, Told,
 };
