@@ -173,7 +173,9 @@ impl Machine {
             }
             Input::SocketClosed { socket, code } if socket == self.socket => {
                 let reason = match code {
-                    Some(close::SESSION_ENDED) => Reason::SessionEnded,
+                    // Before `welcome` it may be a hello that came too late over a line that stood still. A session that has
+                    // really ended is refused at the next upgrade.
+                    Some(close::SESSION_ENDED) if self.is_live() => Reason::SessionEnded,
                     Some(code) => Reason::ClosedByServer(code),
                     None => Reason::Lost,
                 };

@@ -119,6 +119,23 @@ fn a_session_that_ended_is_not_tried_again() {
 }
 
 #[test]
+fn a_hello_that_came_too_late_does_not_end_the_session() {
+    let mut bench = Bench::new(vec![]);
+    let socket = socket_of(&bench.give(Input::Start));
+    bench.give(Input::SocketOpened { socket });
+    bench.give(Input::SocketClosed {
+        socket,
+        code: Some(close::SESSION_ENDED),
+    });
+    assert!(!bench.machine.state().is_final());
+    assert_eq!(
+        reason_of(&bench),
+        Reason::ClosedByServer(close::SESSION_ENDED)
+    );
+    assert!(bench.machine.wake_at().is_some(), "it is tried again");
+}
+
+#[test]
 fn a_socket_that_was_too_slow_resumes_where_it_was() {
     let (mut bench, socket) = Bench::live(vec![]);
     bench.give(Input::SocketClosed {
