@@ -3,6 +3,7 @@
 //! Conversations are chosen by Zipf's law, so that one is hot and most are quiet. Whatever a person does is tried again until
 //! it ends, as a patient client would, and every attempt is written down with its end.
 
+pub mod churn;
 pub mod read;
 pub mod send;
 pub mod stage;
@@ -13,12 +14,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use hubbub_checker::{History, Subscription};
+use hubbub_checker::{History, Operation, OperationKind, Outcome, Subscription};
 use hubbub_client::{Client, ClientOptions, Rest};
+use hubbub_testkit::fresh_uuid;
 use hubbub_testkit::proxy::TcpProxy;
 use hubbub_wire::client::Cursor;
 use hubbub_wire::client::words::ConversationKind;
-use hubbub_wire::rest::{CreateConversation, SendMessage};
+use hubbub_wire::rest::CreateConversation;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::watch;
@@ -27,6 +29,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::load::churn::{Guest, GuestState};
 use crate::load::send::Again;
 use crate::load::stage::{Stage, one};
 use crate::load::voice::{Notes, Tap, Voice};
@@ -57,6 +60,8 @@ pub struct Mix {
     pub histories: u32,
     /// Inboxes.
     pub inboxes: u32,
+    /// People removed, or added again.
+    pub changes: u32,
     /// Forced reconnects.
     pub moves: u32,
     /// Messages, of a thousand, that are sent again on purpose.
@@ -74,10 +79,11 @@ pub struct Mix {
 impl Default for Mix {
     fn default() -> Self {
         Self {
-            sends: 860,
+            sends: 850,
             marks: 60,
             histories: 40,
             inboxes: 30,
+            changes: 10,
             moves: 10,
             repeats_per_mille: 50,
             reuses_per_mille: 10,
@@ -218,6 +224,7 @@ impl Load {
                 rng: StdRng::seed_from_u64(self.seed ^ 0x10ad),
                 mix: self.mix,
                 weights: zipf(self.people.conversations.len()),
+                guests: guests_of(&self.people),
                 said: 0,
                 under_way: JoinSet::new(),
             };
@@ -282,34 +289,38 @@ impl Load {
             visibility: None,
             settings: None,
         };
-        let made = rest.create_conversation(&new, None).await;
-        Ok(made.context("make a conversation aside")?.id)
+        let command = fresh_uuid();
+        let invoked_at = self.stage.clock.now();
+        let made = rest.create_conversation(&new, Some(command)).await;
+        let id = made.context("make a conversation aside")?.id;
+        voice.notes().history.operations.push(Operation {
+            command,
+            conversation: id,
+            user: voice.user,
+            kind: OperationKind::Create,
+            body: None,
+            node: 0,
+            socket: None,
+            invoked_at,
+            ended_at: self.stage.clock.now(),
+            outcome: Outcome::Done,
+            depends_on: None,
+        });
+        Ok(id)
     }
 
-    /// Person `n` says something once over REST, unrecorded; whether it was acked.
+    /// Person `n` says something once over REST; whether it was acked.
     pub async fn say_once(&self, n: usize, conversation: Uuid, body: &str) -> bool {
         self.say_at(n, n, conversation, body).await
     }
 
-    /// Person `n` says something once over REST at that node (counted around), unrecorded; whether it was acked.
+    /// Person `n` says something once over REST at that node (counted around); whether it was acked.
     pub async fn say_at(&self, n: usize, node: usize, conversation: Uuid, body: &str) -> bool {
-        let Some(rest) = self
-            .voices
-            .get(n)
-            .and_then(|voice| voice.rests.get(node % voice.nodes))
-        else {
+        let Some(voice) = self.voices.get(n) else {
             return false;
         };
-        let message = SendMessage {
-            body: body.to_owned(),
-            reply_to_no: None,
-            thread_root_no: None,
-            attachments: None,
-            scheduled_for: None,
-        };
-        rest.send_message(conversation, &message, None)
-            .await
-            .is_ok()
+        let node = node % voice.nodes;
+        send::once_over_rest(&self.stage, voice, node, conversation, body.to_owned()).await
     }
 
     /// Stops asking for new things and waits for the end of those under way; what has not ended by then is given up and
@@ -472,6 +483,8 @@ struct Pacer {
     mix: Mix,
     /// Cumulated weights of the conversations, up to 1.
     weights: Vec<f64>,
+    /// Who comes and goes, and who lets them: the maker of the conversation.
+    guests: Vec<(usize, Arc<Guest>)>,
     said: u64,
     under_way: JoinSet<()>,
 }
@@ -536,12 +549,13 @@ impl Pacer {
             marks,
             histories,
             inboxes,
+            changes,
             moves,
             ..
         } = self.mix;
         let choice = self
             .rng
-            .random_range(0..sends + marks + histories + inboxes + moves);
+            .random_range(0..sends + marks + histories + inboxes + changes + moves);
         if choice < sends {
             self.said += 1;
             let mut body = format!(
@@ -569,6 +583,20 @@ impl Pacer {
         } else if choice < sends + marks + histories + inboxes {
             self.under_way
                 .spawn(async move { read::inbox(&stage, &voice, node, false).await });
+        } else if choice < sends + marks + histories + inboxes + changes {
+            if self.guests.is_empty() {
+                return;
+            }
+            let place = self.rng.random_range(0..self.guests.len());
+            let Some((maker, guest)) = self.guests.get(place) else {
+                return;
+            };
+            let (maker, guest) = (self.voices.get(*maker).cloned(), Arc::clone(guest));
+            self.under_way.spawn(async move {
+                if let Some(maker) = maker {
+                    churn::change(&stage, &maker, &guest, node).await;
+                }
+            });
         } else {
             one(&stage.done.moves);
             self.under_way
@@ -590,6 +618,23 @@ impl Pacer {
             Again::No
         }
     }
+}
+
+/// Everybody who comes and goes; they are in at the beginning.
+fn guests_of(people: &People) -> Vec<(usize, Arc<Guest>)> {
+    let of = |conversation: &crate::people::Conversation| {
+        let user = people.persons.get(conversation.guest?)?.id;
+        let guest = Guest {
+            conversation: conversation.id,
+            user,
+            state: tokio::sync::Mutex::new(GuestState {
+                is_in: true,
+                open: None,
+            }),
+        };
+        Some((*conversation.members.first()?, Arc::new(guest)))
+    };
+    people.conversations.iter().filter_map(of).collect()
 }
 
 /// Cumulated weights of `count` things by Zipf's law, up to 1.

@@ -17,6 +17,8 @@ pub const HOT_MEMBERS: usize = 500;
 const MADE_AT_ONCE: usize = 8;
 /// Sizes of small groups.
 const GROUP: std::ops::Range<usize> = 3..13;
+/// One in so many conversations, if it is a group, has someone who comes and goes.
+const GUEST_IN_EVERY: usize = 4;
 /// Of a hundred conversations so many are direct.
 const DIRECT_PERCENT: usize = 40;
 
@@ -57,6 +59,8 @@ pub struct Conversation {
     pub id: Uuid,
     /// Indices of people who are connected; the first one made it.
     pub members: Vec<usize>,
+    /// Someone connected who comes and goes, and is none of the members.
+    pub guest: Option<usize>,
 }
 
 /// Everybody, and where they talk. The first conversation is the hot one.
@@ -104,16 +108,21 @@ impl People {
         for (n, members) in circles.into_iter().enumerate() {
             let hot = if n == 0 { crowd.hot_members } else { 0 };
             let url = urls.get(n % urls.len()).context("there is a node")?;
+            let is_group = n > 0 && members.len() > 2;
+            let guest = (is_group && n % GUEST_IN_EVERY == 0)
+                .then(|| rng.random_range(0..crowd.clients))
+                .filter(|guest| !members.contains(guest));
             making.push(plan_conversation(
                 &anonymous.at(url),
                 &persons,
                 n,
                 members,
                 hot,
+                guest,
             )?);
         }
         let conversations = stream::iter(making)
-            .map(|(rest, new, members)| async move {
+            .map(|(rest, new, members, guest)| async move {
                 let made = rest
                     .create_conversation(&new, None)
                     .await
@@ -121,6 +130,7 @@ impl People {
                 anyhow::Ok(Conversation {
                     id: made.id,
                     members,
+                    guest,
                 })
             })
             .buffered(MADE_AT_ONCE)
@@ -173,7 +183,7 @@ async fn make_accounts(world: &World, count: usize) -> anyhow::Result<Vec<Person
 }
 
 /// Who asks for it, what is asked for, and who of its members is connected.
-type Wanted = (Rest, CreateConversation, Vec<usize>);
+type Wanted = (Rest, CreateConversation, Vec<usize>, Option<usize>);
 
 fn plan_conversation(
     anonymous: &Rest,
@@ -181,6 +191,7 @@ fn plan_conversation(
     n: usize,
     members: Vec<usize>,
     hot_members: usize,
+    guest: Option<usize>,
 ) -> anyhow::Result<Wanted> {
     let maker = members
         .first()
@@ -196,6 +207,12 @@ fn plan_conversation(
             .collect()
     };
     let is_direct = others.len() == 1;
+    let mut others = others;
+    others.extend(
+        guest
+            .and_then(|guest| persons.get(guest))
+            .map(|person| person.id),
+    );
     let kind = if is_direct {
         ConversationKind::Direct
     } else {
@@ -209,5 +226,5 @@ fn plan_conversation(
         visibility: None,
         settings: None,
     };
-    Ok((anonymous.with_token(&maker.token), new, members))
+    Ok((anonymous.with_token(&maker.token), new, members, guest))
 }

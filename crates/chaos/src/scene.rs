@@ -373,6 +373,7 @@ async fn finish<F: Fault + ?Sized>(
         ("reads", value(&done.reads)),
         ("reads_failed", value(&done.reads_failed)),
         ("moves", value(&done.moves)),
+        ("comings_and_goings", value(&done.comings_and_goings)),
         ("marks", value(&done.marks)),
         ("skipped", value(&done.skipped)),
         ("deliveries", told.history.deliveries.len() as u64),

@@ -12,11 +12,12 @@ use crate::world::World;
 /// Clients that stop reading.
 const SLOW: usize = 50;
 /// Clients that go on.
-const OTHERS: usize = 30;
-/// Bytes of a message: the queues and the buffers of the system's sockets are to fill within the minute.
-const BODY_BYTES: usize = 12_000;
+const OTHERS: usize = 10;
+/// Bytes of a message: the queues and the buffers of the system's sockets are to fill before
+/// the heartbeat finds them out.
+const BODY_BYTES: usize = 15_900;
 /// Seconds without reading.
-const SLOW_S: f64 = 45.0;
+const SLOW_S: f64 = 26.0;
 /// What a delivery may be later than before beside the tenth that the matrix allows, in milliseconds: the noise of a machine
 /// that is shared with the harness.
 const NOISE_MS: f64 = 250.0;
@@ -44,9 +45,9 @@ impl Fault for SlowReaders {
         course.crowd = Crowd {
             clients: SLOW + OTHERS,
             hot_members: SLOW + OTHERS,
-            conversations: 6,
+            conversations: 1,
         };
-        course.rate = 40.0;
+        course.rate = 35.0;
         course.mix = Mix {
             body_bytes: BODY_BYTES,
             listeners: SLOW,

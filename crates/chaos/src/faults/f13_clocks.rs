@@ -57,7 +57,9 @@ impl Fault for Clocks {
                 plan.environment.push((name.to_owned(), value.to_owned()));
             }
             world.nodes[n].terminate();
-            scene.last(4.0).await;
+            while world.nodes[n].exit_status().is_none() {
+                scene.last(1.0).await;
+            }
             world.start_node_again(n).await?;
             files.push(file);
         }

@@ -103,7 +103,7 @@ pub async fn send(
             }
             Again::OverRest(node) => {
                 one(&stage.done.repeated);
-                attempt.over_rest(node).await;
+                let _recorded = attempt.over_rest(node).await;
             }
             Again::OtherBody => {
                 one(&stage.done.keys_reused);
@@ -118,6 +118,25 @@ pub async fn send(
         }
     }
     attempt.acked.map(|(ack, _at)| ack)
+}
+
+/// Sends a message once over REST at that node; whether it was acked.
+pub async fn once_over_rest(
+    stage: &Stage,
+    voice: &Arc<Voice>,
+    node: usize,
+    conversation: Uuid,
+    body: String,
+) -> bool {
+    let attempt = Attempt {
+        stage,
+        voice,
+        command: fresh_uuid(),
+        conversation,
+        body,
+        acked: None,
+    };
+    attempt.over_rest(node).await
 }
 
 struct Attempt<'a> {
@@ -206,10 +225,10 @@ impl Attempt<'_> {
         }
     }
 
-    /// A repetition over REST, which must name the same place.
-    async fn over_rest(&self, node: usize) {
+    /// Over REST; a repetition must name the same place.
+    async fn over_rest(&self, node: usize) -> bool {
         let Some(rest) = self.voice.rests.get(node) else {
-            return;
+            return false;
         };
         let invoked_at = self.stage.clock.now();
         let message = SendMessage {
@@ -231,7 +250,9 @@ impl Attempt<'_> {
             }),
             Err(error) => rest_outcome(&error),
         };
+        let acked = matches!(outcome, Outcome::Acked(_));
         self.record(u32::try_from(node).unwrap_or(u32::MAX), invoked_at, outcome);
+        acked
     }
 
     fn record(&self, node: u32, invoked_at: Time, outcome: Outcome) {

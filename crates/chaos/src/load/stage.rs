@@ -53,6 +53,8 @@ pub struct Done {
     pub reads_failed: AtomicU64,
     /// Forced reconnects.
     pub moves: AtomicU64,
+    /// People removed, and people added again.
+    pub comings_and_goings: AtomicU64,
     /// Marks.
     pub marks: AtomicU64,
     /// Ticks at which too much was under way already.
