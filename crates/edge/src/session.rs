@@ -386,11 +386,17 @@ impl Session {
         // Spread by what is random in an id, so that sockets do not all leave and come back at once.
         let spread = u64::from(crate::ids::random().as_fields().0);
         let leave_in = if window == 0 { 0 } else { spread % window };
-        let reconnect_after_ms = leave_in.saturating_add(500).saturating_add(spread % 2_000);
+        let parts_after = leave_in.saturating_add(PARTING_MS);
+        // Parting is what is spread. Who leaves spread over a window may go to another node at once; who leaves with all others may not.
+        let pause = if window == 0 {
+            500_u64.saturating_add(spread % 2_000)
+        } else {
+            spread % PARTING_MS
+        };
         self.outbox.last(objects::frame(&ServerFrame::Drain(Drain {
-            reconnect_after_ms,
+            reconnect_after_ms: parts_after.saturating_add(pause),
         })));
-        self.leave_at = Some(Instant::now() + Duration::from_millis(leave_in.saturating_add(100)));
+        self.leave_at = Some(Instant::now() + Duration::from_millis(parts_after));
     }
 
     /// Lets sends under way find their answers before the socket closes.

@@ -16,6 +16,7 @@ mod cut;
 mod errors;
 mod faults;
 mod gate;
+mod goodbye;
 mod http;
 mod owner;
 mod reads;

@@ -71,6 +71,15 @@ impl Rig {
     }
 
     pub(crate) async fn with(edges: usize, limits: EdgeLimits, public_url: Option<&str>) -> Self {
+        Self::draining_over(Duration::ZERO, edges, limits, public_url).await
+    }
+
+    pub(crate) async fn draining_over(
+        drain_window: Duration,
+        edges: usize,
+        limits: EdgeLimits,
+        public_url: Option<&str>,
+    ) -> Self {
         let data = tempfile::tempdir().unwrap();
         let gate = Arc::new(Gate::before(open_accounts(data.path()).await));
         let identity: Arc<dyn Identity> = Arc::clone(&gate) as _;
@@ -85,7 +94,7 @@ impl Rig {
                 public_url: public_url.map(str::to_owned),
                 node_id: format!("n{n}"),
                 limits: limits.clone(),
-                drain_window: Duration::ZERO,
+                drain_window,
                 metrics_listen: Some("127.0.0.1:0".parse().unwrap()),
             };
             let deps = EdgeDeps {

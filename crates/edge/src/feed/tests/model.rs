@@ -188,8 +188,6 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
-
     /// I6, P9: whatever is lost, doubled, late or reordered, events come out each once and in order, and what has come out in the end is
     /// the log; what a failover took with it is noticed, and nothing else is taken for it.
     #[test]
