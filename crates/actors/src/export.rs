@@ -34,14 +34,25 @@ impl Exported {
     }
 
     /// Brings over what has moved since the last time.
-    pub(crate) fn bring(&self, now: StatsView) {
+    pub(crate) fn bring(&self, now: &StatsView) {
         let Self {
             actors, bus, log, ..
         } = self;
-        let then = std::mem::replace(&mut *self.seen.lock(), now);
-        let counters: [(&IntCounter, u64, u64); 17] = [
+        let then = std::mem::replace(&mut *self.seen.lock(), *now);
+        let counters: [(&IntCounter, u64, u64); 24] = [
             (&actors.commands, then.requests, now.requests),
             (&actors.busy, then.busy, now.busy),
+            (&actors.shed, then.shed, now.shed),
+            (&actors.expired, then.expired, now.expired),
+            (&actors.unreadable, then.unreadable, now.unreadable),
+            (
+                &actors.snapshots_skipped,
+                then.snapshots_skipped,
+                now.snapshots_skipped,
+            ),
+            (&actors.ring_hits, then.ring_hits, now.ring_hits),
+            (&actors.ring_misses, then.ring_misses, now.ring_misses),
+            (&actors.republished, then.republished, now.republished),
             (&actors.activations, then.activations, now.activations),
             (&actors.passivations, then.passivations, now.passivations),
             (&actors.snapshots, then.snapshots, now.snapshots),
@@ -64,6 +75,14 @@ impl Exported {
         bus.publish_failures
             .inc_by(now.publish_failures.saturating_sub(then.publish_failures));
         set(&actors.under_way, now.under_way);
+        set(&actors.expected_wait_ms, now.expected_wait_ms);
+        set(&actors.out_of_service, now.out_of_service);
+        set(&actors.loading, now.loading);
+        set(&actors.saving, now.saving);
+        set(&actors.marks_pending, now.marks_pending);
+        set(&actors.ring_bytes, now.ring_bytes);
+        set(&log.lane_rows, now.lane_rows);
+        set(&log.lane_bytes, now.lane_bytes);
         set(&actors.residents, now.residents);
         set(&actors.resident_bytes, now.resident_bytes);
         set(&bus.publish_queue_bytes, now.publish_queue_bytes);
@@ -87,11 +106,11 @@ mod tests {
             residents: 7,
             ..StatsView::default()
         };
-        exported.bring(view);
+        exported.bring(&view);
         metrics.bus.publishes.inc_by(10);
         view.publishes = 6;
         view.residents = 2;
-        exported.bring(view);
+        exported.bring(&view);
         assert_eq!(
             (metrics.bus.publishes.get(), metrics.actors.residents.get()),
             (16, 2)

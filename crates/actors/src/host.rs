@@ -242,6 +242,11 @@ impl ActorHost {
             out_of_service: as_u64(self.shared.out_of_service.get()),
             expected_wait_ms: u64::try_from(self.permits.expected_wait(Instant::now()).as_millis())
                 .unwrap_or(u64::MAX),
+            lane_rows: as_u64(self.shared.lane_rows.get()),
+            lane_bytes: as_u64(self.shared.lane_bytes.get()),
+            marks_pending: as_u64(self.shared.marks_pending.get()),
+            loading: as_u64(self.shared.loading.get()),
+            saving: as_u64(self.shared.saving.get()),
             ring_bytes: as_u64(self.shared.ring_bytes.get()),
             ..self.shared.stats.view()
         }
@@ -545,6 +550,11 @@ fn share(options: &HostOptions, deps: HostDeps) -> Shared {
         residency: Residency::new(options.residents_max, options.resident_bytes_max),
         activations: Semaphore::new(ACTIVATIONS_MAX),
         publish_bytes: Gauge::default(),
+        lane_rows: Gauge::default(),
+        lane_bytes: Gauge::default(),
+        marks_pending: Gauge::default(),
+        loading: Gauge::default(),
+        saving: Gauge::default(),
         ring_bytes: Gauge::default(),
         pauses: options.pauses,
         out_of_service: Gauge::default(),

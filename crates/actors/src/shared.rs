@@ -37,6 +37,13 @@ pub(crate) struct Shared {
     pub(crate) pauses: Pauses,
     /// Conversations in quarantine or read-only.
     pub(crate) out_of_service: Gauge,
+    /// Rows and their bytes that wait for all lanes.
+    pub(crate) lane_rows: Gauge,
+    pub(crate) lane_bytes: Gauge,
+    /// Markers that wait in all partitions.
+    pub(crate) marks_pending: Gauge,
+    pub(crate) loading: Gauge,
+    pub(crate) saving: Gauge,
     /// Bytes in the rings of all partitions.
     pub(crate) ring_bytes: Gauge,
     pub(crate) host_events: mpsc::Sender<HostEvent>,

@@ -26,6 +26,16 @@ macro_rules! counters {
             pub out_of_service: u64,
             /// What a command would wait at the slowest lane, in milliseconds; zero while none is overloaded.
             pub expected_wait_ms: u64,
+            /// Rows that wait for the write lanes.
+            pub lane_rows: u64,
+            /// Bytes of these rows.
+            pub lane_bytes: u64,
+            /// Markers that wait to be written or are being written.
+            pub marks_pending: u64,
+            /// Conversations that are being loaded or wait for that.
+            pub loading: u64,
+            /// Snapshots that are being stored or wait for that.
+            pub saving: u64,
             /// Bytes in the rings of the partitions.
             pub ring_bytes: u64,
         }
@@ -72,6 +82,8 @@ counters! {
     passivations,
     /// Snapshots stored.
     snapshots,
+    /// Snapshots not stored, because too many were on their way.
+    snapshots_skipped,
     /// Panics caught in a conversation.
     panics,
     /// Conversations put into quarantine.

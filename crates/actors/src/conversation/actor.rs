@@ -35,6 +35,10 @@ use crate::partition::input::PartitionInput;
 use crate::partition::residents::Failure;
 use crate::shared::{Lodging, Shared};
 
+/// Snapshots on their way to the log at most, over the node: a second of the owner's connections. More are not stored, which costs a later
+/// activation some time.
+const SNAPSHOTS_SAVING_MAX: usize = 1_024;
+
 /// What a caller wants of a conversation.
 #[derive(Debug)]
 pub(crate) enum Want {
@@ -306,7 +310,9 @@ impl ConversationActor {
         let (shared, me) = (Arc::clone(&self.birth.shared), context.address());
         let conversation = self.birth.conversation;
         let work = async move {
+            shared.loading.add(1);
             let Ok(_turn) = shared.activations.acquire().await else {
+                shared.loading.subtract(1);
                 return;
             };
             shared.stats.activations.one();
@@ -315,6 +321,7 @@ impl ConversationActor {
                 .instrument(span)
                 .await
                 .map(Box::new);
+            shared.loading.subtract(1);
             deliver(&me, ConversationInput::Loaded(loaded)).await;
         };
         self.birth.chores.spawn_on(work, &self.birth.shared.io);
@@ -350,9 +357,15 @@ impl ConversationActor {
 
     fn save(&self, row: SnapshotRow) {
         let shared = Arc::clone(&self.birth.shared);
+        if shared.saving.add(1) > SNAPSHOTS_SAVING_MAX {
+            shared.saving.subtract(1);
+            shared.stats.snapshots_skipped.one();
+            return;
+        }
         let work = async move {
             fault::point("snapshot.before");
             let saved = shared.log.save_snapshot(row).await;
+            shared.saving.subtract(1);
             fault::point("snapshot.after");
             match saved {
                 Ok(()) => shared.stats.snapshots.one(),

@@ -250,10 +250,14 @@ impl Sequencer {
             }
             TakeBack::Expired { until } => self.expire(*until, effects),
             TakeBack::Answer(reply) => {
+                let durable = self.durable;
                 for judged in self.judged.drain(..) {
+                    // A repetition of what is durable only waited for its turn: a definite no would be a lie about its event.
+                    let stands = matches!(&judged.reply, OwnerReply::Accepted(accepted)
+                        if accepted.how == How::Duplicate && accepted.seq <= durable);
                     effects.push(Effect::Reply {
                         ticket: judged.turn.ticket(),
-                        reply: reply.clone(),
+                        reply: if stands { judged.reply } else { reply.clone() },
                     });
                 }
             }

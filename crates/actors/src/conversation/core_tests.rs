@@ -419,6 +419,23 @@ fn a_command_past_its_deadline_is_not_judged_again_after_a_take_back() {
 }
 
 #[test]
+fn a_refused_append_does_not_deny_a_repetition_of_what_is_durable() {
+    let mut desk = Desk::created();
+    let stored = desk.ask(says(id(1, 0), "stored"), false);
+    desk.settle();
+    assert_eq!(desk.place(stored), (How::Stored, 2));
+    let behind = desk.ask(says(id(2, 0), "on its way"), false);
+    let repeated = desk.ask(says(id(1, 0), "stored"), false);
+    let repeats_the_other = desk.ask(says(id(2, 0), "on its way"), false);
+    assert_eq!(desk.reply(repeated), None, "it waits for its turn");
+    desk.take_back(&TakeBack::Answer(OwnerReply::StorageFull));
+    assert_eq!(desk.place(repeated), (How::Duplicate, 2));
+    for refused in [behind, repeats_the_other] {
+        assert_eq!(desk.reply(refused), Some(&OwnerReply::StorageFull));
+    }
+}
+
+#[test]
 fn an_expired_partition_refuses_who_would_be_next_and_keeps_the_others_in_order() {
     let mut desk = Desk::created();
     let (soon, later) = (Duration::from_millis(200), Duration::from_secs(9));

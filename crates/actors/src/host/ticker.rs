@@ -43,7 +43,7 @@ impl ActorHost {
         }
         self.save_watermarks_lazily();
         if let Some(exported) = self.shared.exported.get() {
-            exported.bring(self.stats());
+            exported.bring(&self.stats());
         }
         let broadcast = HeadBroadcast {
             incarnation: self.shared.me,

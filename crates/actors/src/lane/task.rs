@@ -35,6 +35,8 @@ pub(crate) struct LaneTask {
     pub(super) core: LaneCore,
     reporters: HashMap<PartitionId, (Epoch, Reporter)>,
     lane: Option<Box<dyn Lane>>,
+    /// Rows and bytes that the host's gauges count.
+    measured: (usize, usize),
 }
 
 impl LaneTask {
@@ -46,6 +48,7 @@ impl LaneTask {
             core: LaneCore::default(),
             reporters: HashMap::new(),
             lane: None,
+            measured: (0, 0),
         }
     }
 
@@ -56,6 +59,7 @@ impl LaneTask {
                 return;
             };
             if self.core.is_empty() {
+                self.measure();
                 self.lane = Some(lane);
                 match self.inputs.recv().await {
                     None => return,
@@ -65,11 +69,22 @@ impl LaneTask {
             }
             self.gather();
             self.expire();
+            self.measure();
             let alive = self.append(&mut lane).await && self.write_markers(&mut lane).await;
             if alive {
                 self.lane = Some(lane);
             }
         }
+    }
+
+    /// Brings this lane's share of the host's gauges up to date.
+    fn measure(&mut self) {
+        let now = (self.core.rows(), self.core.bytes());
+        let then = std::mem::replace(&mut self.measured, now);
+        self.shared.lane_rows.add(now.0);
+        self.shared.lane_rows.subtract(then.0);
+        self.shared.lane_bytes.add(now.1);
+        self.shared.lane_bytes.subtract(then.1);
     }
 
     /// Whatever has arrived by now.
@@ -204,7 +219,10 @@ impl LaneTask {
                 biased;
                 done = &mut work => return Some(done),
                 input = self.inputs.recv() => self.take(input?),
-                _ = look.tick() => self.expire(),
+                _ = look.tick() => {
+                    self.expire();
+                    self.measure();
+                }
             }
         }
     }

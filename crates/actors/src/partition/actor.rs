@@ -59,6 +59,8 @@ pub(crate) struct PartitionActor {
     finishing: Option<oneshot::Sender<()>>,
     /// Conversations of this partition that the host's gauge counts as out of service.
     out_of_service: usize,
+    /// Markers of this partition that the host's gauge counts.
+    marks_counted: usize,
     handled: u32,
 }
 
@@ -95,6 +97,7 @@ impl PartitionActor {
                 left: birth.left,
                 finishing: None,
                 out_of_service: 0,
+                marks_counted: 0,
                 handled: 0,
                 shared: birth.shared,
                 partition: birth.partition,
@@ -136,6 +139,7 @@ impl PartitionActor {
                 self.write_markers(context);
                 self.make_room();
                 self.count_out_of_service();
+                self.count_marks();
             }
             PartitionInput::Finish(done) => {
                 self.core.hand_off();
@@ -263,6 +267,14 @@ impl PartitionActor {
             refuse(request, told);
         }
         self.count_out_of_service();
+    }
+
+    /// Brings this partition's share of the host's gauge up to date.
+    fn count_marks(&mut self) {
+        let now = self.marks.len();
+        let gauge = &self.shared.marks_pending;
+        gauge.add(now);
+        gauge.subtract(std::mem::replace(&mut self.marks_counted, now));
     }
 
     /// Brings this partition's share of the host's gauge up to date.
@@ -458,6 +470,7 @@ impl PartitionActor {
         self.residents.clear();
         self.count_out_of_service();
         self.marks = Marks::new(self.partition);
+        self.count_marks();
         self.publisher = None;
         let closed = self.lane.send(LaneInput::Close {
             partition: self.partition,

@@ -44,6 +44,11 @@ impl<W> Marks<W> {
         self.pending.is_empty() && self.writing.is_empty()
     }
 
+    /// Markers that wait or are being written.
+    pub fn len(&self) -> usize {
+        self.pending.len().saturating_add(self.writing.len())
+    }
+
     /// Whether someone waits for the next write.
     pub fn has_callers(&self) -> bool {
         self.pending
