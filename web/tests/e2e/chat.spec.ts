@@ -3,7 +3,14 @@
  * parts are connected.
  */
 import { AxeBuilder } from "@axe-core/playwright";
-import { type Browser, type BrowserContext, expect, type Page, test } from "@playwright/test";
+import {
+  type Browser,
+  type BrowserContext,
+  expect,
+  type Page,
+  test,
+  type WebSocketRoute,
+} from "@playwright/test";
 import { RealServer } from "./server.ts";
 
 test.describe.configure({ mode: "serial" });
@@ -225,6 +232,42 @@ test("after kill -9 the client comes back by itself and sends what waited, once"
   await expect(said(ada.page, "welcome back")).toBeVisible();
   await expect(said(ada.page, "written in the dark")).toHaveCount(1);
   await expect(said(ada.page, "before")).toHaveCount(1);
+  await leave(ada, bob);
+});
+
+test("whoever reads the end goes on reading it when others' messages come in before own ones that waited", async ({
+  browser,
+}) => {
+  const ada = await arrive(browser, "Ada");
+  const bob = await arrive(browser, "Bob");
+  let down = false;
+  const lines: WebSocketRoute[] = [];
+  await ada.page.routeWebSocket(/\/api\/v1\/ws$/, (socket) => {
+    if (down) return void socket.close({ code: 4503 });
+    socket.connectToServer();
+    lines.push(socket);
+  });
+  await startDirect(ada, bob);
+  await ada.page.reload();
+  await live(ada.page);
+  await say(ada.page, "before");
+  await row(bob.page, "Ada").click();
+  await expect(said(bob.page, "before")).toBeVisible();
+
+  down = true;
+  await lines.at(-1)?.close({ code: 4503 });
+  await expect(ada.page.getByText(/Reconnecting/).first()).toBeVisible();
+  for (let no = 1; no <= 8; no += 1) {
+    await say(ada.page, `ada ${no}`);
+    await say(bob.page, `bob ${no}`);
+  }
+  await expect(log(bob.page).getByText("Waiting to send")).toHaveCount(0);
+  down = false;
+  await live(ada.page);
+  await expect(said(bob.page, "ada 8")).toBeVisible();
+  await expect(said(ada.page, "bob 8")).toBeAttached();
+  await expect(log(ada.page).getByText("Waiting to send")).toHaveCount(0);
+  await expect(said(ada.page, "ada 8")).toBeInViewport();
   await leave(ada, bob);
 });
 

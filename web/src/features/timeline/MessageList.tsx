@@ -95,6 +95,11 @@ export function MessageList(props: MessageListProps) {
     return () => observer.disconnect();
   }, [list]);
 
+  // Others' messages may come in before own ones that still wait: the end is then no newer line, and must be kept in view all the same.
+  useLayoutEffect(() => {
+    if (settled && pinned.current && rows.length > 0) list.scrollToEnd();
+  }, [settled, rows, list]);
+
   useEffect(() => {
     if (!settled) return;
     look();
