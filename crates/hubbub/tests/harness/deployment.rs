@@ -1,9 +1,9 @@
-//! A running Hubbub: one embedded node, or two nodes on one `PostgreSQL` and one NATS.
+//! A running Hubbub: one embedded node, or the two nodes of the reference cluster (`deploy/reference`, `nats/cluster`) on one `PostgreSQL`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
-use hubbub_testkit::nats::NatsServer;
+use hubbub_testkit::nats::{NatsCluster, Role};
 use hubbub_testkit::pg::PgScratch;
 use hubbub_testkit::wait::eventually;
 use tokio::sync::Mutex;
@@ -20,6 +20,11 @@ pub(crate) enum Mode {
     Cluster,
 }
 
+/// The reference settings of a cluster's node, which those below come on top of.
+const NODE_REFERENCE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../deploy/reference/node.toml"
+);
 /// Settings of every node under test: nobody is slowed down by budgets that the case is not about.
 const SETTINGS: &[&str] = &["sends_per_second=100000", "sends_burst=100000"];
 /// Settings of cluster nodes: two of them share the partitions within a second or two.
@@ -37,7 +42,7 @@ pub(crate) struct Deployment {
     // Declared first: nodes end before what they stand on.
     pub(crate) nodes: Vec<Node>,
     database: Option<PgScratch>,
-    nats: Option<NatsServer>,
+    nats: Option<NatsCluster>,
 }
 
 impl Deployment {
@@ -55,7 +60,7 @@ impl Deployment {
             }
             Mode::Cluster => {
                 let database = PgScratch::create()?;
-                let nats = NatsServer::start()?;
+                let nats = NatsCluster::start()?;
                 Some(Self::cluster_on(database, nats, settings).await)
             }
         }
@@ -64,12 +69,14 @@ impl Deployment {
     /// Two nodes on this database and this bus; returns when they share the partitions.
     pub(crate) async fn cluster_on(
         database: PgScratch,
-        nats: NatsServer,
+        nats: NatsCluster,
         settings: &[&str],
     ) -> Self {
         let arguments = |name: &str| {
             let mut arguments = set(SETTINGS.iter().chain(CLUSTER_SETTINGS).chain(settings));
-            let urls = ["--database-url", database.url(), "--nats-url", &nats.url()];
+            let nats_url = nats.url(Role::Node);
+            let urls = ["--database-url", database.url(), "--nats-url", &nats_url];
+            arguments.extend(["--config", NODE_REFERENCE].map(str::to_owned));
             arguments.extend(urls.map(str::to_owned));
             arguments.extend(["--node-id", name].map(str::to_owned));
             arguments
@@ -101,7 +108,7 @@ impl Deployment {
     }
 
     /// The bus between the nodes.
-    pub(crate) fn nats(&mut self) -> &mut NatsServer {
+    pub(crate) fn nats(&mut self) -> &mut NatsCluster {
         self.nats
             .as_mut()
             .expect("only a cluster has a bus to break")

@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use hubbub_checker::{History, Outcome};
 use tokio::sync::watch;
 use uuid::Uuid;
-
-use crate::checker::Command;
 
 /// Counters of one run; clones are handles to the same ones.
 #[derive(Clone, Debug)]
@@ -138,17 +137,22 @@ impl Figures {
                 .is_some_and(|takeover| !takeover.first_ack.is_empty())
     }
 
-    pub(crate) fn print(&self, commands: &[Command]) {
+    pub(crate) fn print(&self, history: &History) {
         let counters = &self.0;
         let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
-        let acked = commands
-            .iter()
-            .filter(|command| !command.acks.is_empty())
-            .count();
+        let mut sent = BTreeSet::new();
+        let mut acked = BTreeSet::new();
+        for operation in &history.operations {
+            sent.insert(operation.command);
+            if matches!(operation.outcome, Outcome::Acked(_)) {
+                acked.insert(operation.command);
+            }
+        }
         println!(
-            "sent {}, acked {acked}, unknown attempts {}, refused for now {}, sent twice {}, duplicate acks {}, \
+            "sent {}, acked {}, unknown attempts {}, refused for now {}, sent twice {}, duplicate acks {}, \
              moves {}, resyncs {}, after {:.1} s",
-            commands.len(),
+            sent.len(),
+            acked.len(),
             count(&counters.unknown),
             count(&counters.later),
             count(&counters.twice),

@@ -2,7 +2,7 @@
 //! and send things twice, and in the middle of it one node is killed.
 //!
 //! Owns: one run of that kind, from a seed that is printed, and its judgement by the invariants of RELIABILITY.md
-//! ([`checker`]). Without `PostgreSQL` and NATS it says `skipped: …`.
+//! ([`hubbub_checker`]). Without `PostgreSQL` and NATS it says `skipped: …`.
 //!
 //! Never: a sleep, an expectation about how long something takes (figures are printed, not judged).
 //!
@@ -23,8 +23,6 @@ mod plan;
 mod traffic;
 mod witness;
 
-#[path = "../harness/checker.rs"]
-mod checker;
 #[path = "../harness/harness.rs"]
 #[expect(
     dead_code,
@@ -32,7 +30,10 @@ mod checker;
 )]
 mod harness;
 
+use std::collections::BTreeSet;
+
 use hubbub_testkit::{fresh_uuid, settings};
+use uuid::Uuid;
 
 use crate::company::Company;
 use crate::figures::Figures;
@@ -95,18 +96,16 @@ async fn two_nodes_lose_nothing() {
     traffic.everything_is_delivered().await;
     figures.told("everything is delivered");
     cluster.nodes[VICTIM].restart().await;
-    let (commands, subscriptions, sockets) = traffic.end().await;
-    figures.print(&commands);
+    let mut history = traffic.end().await;
+    figures.print(&history);
+    "two nodes lose nothing".clone_into(&mut history.meta.run);
+    history.meta.seed = seed;
+    let sent: BTreeSet<Uuid> = history.operations.iter().map(|sent| sent.command).collect();
 
     let judge = Judge::new(&cluster, &company);
     judge.histories_are_equal("after the restart").await;
-    let broken = judge.judge(&commands, &subscriptions, &sockets).await;
-    assert!(
-        broken.is_empty(),
-        "seed {seed}: {} faults\n{}",
-        broken.len(),
-        judge::shortened(&broken)
-    );
-    assert_eq!(commands.len(), Plan::messages());
+    let report = judge.judge(history, figures.now()).await;
+    assert!(report.is_clean(), "seed {seed}:\n{}", report.worst());
+    assert_eq!(sent.len(), Plan::messages());
     assert!(figures.happened(), "the run is void: {figures:?}");
 }

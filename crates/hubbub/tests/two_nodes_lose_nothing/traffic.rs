@@ -4,6 +4,9 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use hubbub_checker::{
+    Digest, History, Operation, OperationKind, Outcome, Place, Subscription, Time,
+};
 use hubbub_client::{Client, ClientOptions, Rest, SendError};
 use hubbub_testkit::fresh_uuid;
 use hubbub_testkit::wait::eventually;
@@ -12,7 +15,6 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::checker::{Command, SocketLog, Subscription};
 use crate::company::Company;
 use crate::figures::Figures;
 use crate::harness::PATIENCE;
@@ -54,14 +56,14 @@ impl<'a> Traffic<'a> {
         let mut speakers = Vec::with_capacity(company.people.len());
         let mut listening = JoinSet::new();
         for (n, person) in company.people.iter().enumerate() {
-            let tap = Tap::new(figures);
+            let tap = Tap::new(figures, n, person.id());
             let mut options =
                 ClientOptions::new(person.urls.clone(), person.token.clone(), "two-nodes");
             options.cursors = company.cursors_of(n);
             options.tap = Some(tap.clone());
             options.seed = Some(plan.client_seeds[n]);
             let (client, events) = Client::connect(options).expect("a client can be made");
-            let told = Told::default();
+            let told = Told::new(figures);
             listening.spawn(told.clone().listen(client.clone(), events));
             speakers.push(Arc::new(Speaker {
                 name: person.user.username.clone(),
@@ -141,35 +143,77 @@ impl<'a> Traffic<'a> {
     }
 
     /// Ends all clients and hands over what they have written down.
-    pub(crate) async fn end(mut self) -> (Vec<Command>, Vec<Subscription>, Vec<SocketLog>) {
+    pub(crate) async fn end(mut self) -> History {
         for speaker in &self.speakers {
             speaker.client.close().await;
         }
         while let Some(ended) = self.listening.join_next().await {
             ended.expect("a listener does not panic");
         }
-        let (mut commands, mut subscriptions, mut sockets) = (Vec::new(), Vec::new(), Vec::new());
+        let mut history = History::default();
         for (n, speaker) in self.speakers.iter().enumerate() {
-            let mut acks = speaker.tap.acks();
-            let mut own = speaker.commands.lock().expect("nobody panicked").clone();
-            for command in &mut own {
+            let seen = speaker.tap.seen();
+            let mut acks = seen.acks();
+            for command in speaker.commands.lock().expect("nobody panicked").iter() {
                 // What the library told came over the socket too; answers over REST did not.
-                command
-                    .acks
-                    .extend(acks.remove(&command.id).unwrap_or_default());
+                let acks = acks.remove(&command.id).unwrap_or_default();
+                command.write(speaker, acks, &mut history);
             }
             assert!(
                 acks.is_empty(),
                 "{} got acks for what it did not send: {acks:?}",
                 speaker.name
             );
-            commands.extend(own);
+            history.sockets.extend(seen.sockets.into_values());
+            history.frames.extend(seen.frames);
             for conversation in self.company.conversations_of(n) {
-                subscriptions.push(speaker.told.subscription(&speaker.name, conversation));
+                let subscription =
+                    u64::try_from(history.subscriptions.len()).expect("a small number");
+                history.push(Subscription {
+                    subscription,
+                    user: speaker.user,
+                    conversation,
+                    after: Some(0),
+                    is_complete: true,
+                });
+                let told = speaker.told.deliveries(subscription, conversation);
+                history.deliveries.extend(told);
             }
-            sockets.extend(speaker.tap.sockets(&speaker.name));
         }
-        (commands, subscriptions, sockets)
+        history
+    }
+}
+
+/// A message that somebody asked to be stored.
+struct Command {
+    id: Uuid,
+    conversation: Uuid,
+    body: String,
+    asked_at: Time,
+}
+
+impl Command {
+    /// An attempt for every ack, or an open one. Which attempt of the library an ack answered is not known here.
+    fn write(&self, speaker: &Speaker, acks: Vec<(Place, Time)>, history: &mut History) {
+        let attempt = |ended_at, outcome| Operation {
+            command: self.id,
+            conversation: self.conversation,
+            user: speaker.user,
+            kind: OperationKind::Send,
+            body: Some(Digest::of(&self.body)),
+            node: u32::try_from(speaker.home).expect("a small number"),
+            socket: None,
+            invoked_at: self.asked_at,
+            ended_at,
+            outcome,
+            depends_on: None,
+        };
+        if acks.is_empty() {
+            history.push(attempt(speaker.figures.now(), Outcome::Open));
+        }
+        for (place, at) in acks {
+            history.push(attempt(at, Outcome::Acked(place)));
+        }
     }
 }
 
@@ -221,10 +265,8 @@ impl Saying {
         let command = Command {
             id,
             conversation,
-            by: speaker.user,
             body: step.body.clone(),
             asked_at,
-            acks: Vec::new(),
         };
         speaker
             .commands

@@ -3,131 +3,106 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
+use hubbub_checker::{Delivery, Event, Frame, FrameSeen, Place, Socket, Time, Told as Word};
 use hubbub_client::{Client, Events, FrameTap, Notice};
-use hubbub_wire::client::RawEvent;
+use hubbub_wire::client::{RawEvent, ServerFrame};
 use hubbub_wire::error::ErrorClass;
-use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::checker::{Acked, SocketFrame, SocketLog, Subscription};
 use crate::figures::Figures;
 
 /// One in so many delivered messages is marked as read.
 const MARKED_ONE_IN: u64 = 25;
 
+/// Sockets that one person opens at most: their numbers are unique in the run.
+const SOCKETS_EACH: u64 = 1_000_000;
+
 /// What came over the sockets of one person.
 pub(crate) struct Tap {
     figures: Figures,
+    user: Uuid,
+    first_socket: u64,
     seen: Mutex<Seen>,
 }
 
-#[derive(Default)]
-struct Seen {
-    sockets: BTreeMap<u64, Vec<SocketFrame>>,
-    acks: HashMap<Uuid, Vec<Acked>>,
+#[derive(Clone, Default)]
+pub(crate) struct Seen {
+    pub(crate) sockets: BTreeMap<u64, Socket>,
+    pub(crate) frames: Vec<FrameSeen>,
 }
 
-/// The fields of a frame that say something about order; the rest is skipped without being built.
-#[derive(Deserialize)]
-struct Peek {
-    t: String,
-    id: Option<Uuid>,
-    conversation_id: Option<Uuid>,
-    epoch: Option<u64>,
-    seq: Option<u64>,
-    message_no: Option<u64>,
-    #[serde(default)]
-    duplicate: bool,
-    #[serde(default)]
-    all: bool,
-    conversations: Option<Vec<(Uuid, u64, u64)>>,
+impl Seen {
+    /// Every ack that came, by command.
+    pub(crate) fn acks(&self) -> HashMap<Uuid, Vec<(Place, Time)>> {
+        let mut acks: HashMap<Uuid, Vec<(Place, Time)>> = HashMap::new();
+        for seen in &self.frames {
+            if let Frame::Ack { id, place, .. } = seen.frame {
+                acks.entry(id).or_default().push((place, seen.at));
+            }
+        }
+        acks
+    }
 }
 
 impl Tap {
-    pub(crate) fn new(figures: &Figures) -> Arc<Self> {
+    /// For person number `n`.
+    pub(crate) fn new(figures: &Figures, n: usize, user: Uuid) -> Arc<Self> {
+        let n = u64::try_from(n).expect("a small number");
         Arc::new(Self {
             figures: figures.clone(),
+            user,
+            first_socket: n * SOCKETS_EACH,
             seen: Mutex::default(),
         })
     }
 
-    /// Every ack that came, by command.
-    pub(crate) fn acks(&self) -> HashMap<Uuid, Vec<Acked>> {
-        self.seen.lock().expect("nobody panicked").acks.clone()
-    }
-
-    pub(crate) fn sockets(&self, who: &str) -> Vec<SocketLog> {
-        let seen = self.seen.lock().expect("nobody panicked");
-        let log = |(number, frames): (&u64, &Vec<SocketFrame>)| SocketLog {
-            who: format!("{who} on socket {number}"),
-            frames: frames.clone(),
-        };
-        seen.sockets.iter().map(log).collect()
-    }
-
-    fn peek(&self, socket: u64, frame: &Peek) {
-        let mut seen = self.seen.lock().expect("nobody panicked");
-        let frames = seen.sockets.entry(socket).or_default();
-        match (frame.t.as_str(), frame.conversation_id) {
-            ("event", Some(conversation)) => {
-                let seq = frame.seq.expect("an event has a seq");
-                frames.push(SocketFrame::Event { conversation, seq });
-            }
-            ("reset" | "removed", Some(conversation)) => {
-                frames.push(SocketFrame::Break { conversation });
-            }
-            ("resync", None) => {
-                self.figures.resync();
-                if frame.all {
-                    frames.push(SocketFrame::BreakAll);
-                }
-                for (conversation, _epoch, _head) in frame.conversations.iter().flatten() {
-                    frames.push(SocketFrame::Break {
-                        conversation: *conversation,
-                    });
-                }
-            }
-            ("ack", Some(_conversation)) => {
-                if frame.duplicate {
-                    self.figures.duplicate();
-                }
-                let ack = Acked {
-                    epoch: frame.epoch.expect("an ack has an epoch"),
-                    seq: frame.seq.expect("an ack has a seq"),
-                    message_no: frame.message_no,
-                    at: self.figures.now(),
-                };
-                seen.acks
-                    .entry(frame.id.expect("an ack has an id"))
-                    .or_default()
-                    .push(ack);
-            }
-            _says_nothing_about_order => {}
-        }
+    pub(crate) fn seen(&self) -> Seen {
+        self.seen.lock().expect("nobody panicked").clone()
     }
 }
 
 impl FrameTap for Tap {
-    fn frame(&self, _node: usize, socket: u64, text: &str) {
-        let frames: Vec<Peek> = if text.starts_with('[') {
-            serde_json::from_str(text).expect("the server sends JSON")
-        } else {
-            vec![serde_json::from_str(text).expect("the server sends JSON")]
-        };
-        for frame in frames {
-            self.peek(socket, &frame);
+    fn frame(&self, node: usize, socket: u64, text: &str) {
+        let (at, socket) = (self.figures.now(), self.first_socket + socket);
+        let frames = ServerFrame::decode(text).expect("the server sends frames");
+        let mut seen = self.seen.lock().expect("nobody panicked");
+        seen.sockets.entry(socket).or_insert_with(|| Socket {
+            socket,
+            user: self.user,
+            session: None,
+            node: u32::try_from(node).expect("a small number"),
+            hello_at: at,
+            cursors: Vec::new(),
+        });
+        for frame in frames.iter().filter_map(Frame::of) {
+            match &frame {
+                Frame::Resync { .. } => self.figures.resync(),
+                Frame::Ack { place, .. } if place.is_duplicate => self.figures.duplicate(),
+                _not_counted => {}
+            }
+            seen.frames.push(FrameSeen { socket, at, frame });
         }
     }
 }
 
 /// What one person's application was told, after the library's work.
-#[derive(Clone, Default)]
-pub(crate) struct Told(Arc<Mutex<ByConversation>>);
+#[derive(Clone)]
+pub(crate) struct Told {
+    figures: Figures,
+    told: Arc<Mutex<ByConversation>>,
+}
 
-/// Of each conversation (seq, command), in the order of delivery.
-type ByConversation = HashMap<Uuid, Vec<(u64, Uuid)>>;
+/// Of each conversation, in the order of delivery.
+type ByConversation = HashMap<Uuid, Vec<(Time, Event)>>;
 
 impl Told {
+    pub(crate) fn new(figures: &Figures) -> Self {
+        Self {
+            figures: figures.clone(),
+            told: Arc::default(),
+        }
+    }
+
     /// Writes down everything until the client ends, and marks some of it as read.
     pub(crate) async fn listen(self, client: Client, mut events: Events) {
         while let Some(notice) = events.next().await {
@@ -153,26 +128,29 @@ impl Told {
     }
 
     fn note(&self, event: &RawEvent) {
-        let mut told = self.0.lock().expect("nobody panicked");
+        let mut told = self.told.lock().expect("nobody panicked");
         told.entry(event.conversation_id)
             .or_default()
-            .push((event.seq, event.command_id));
+            .push((self.figures.now(), Event::from(event)));
     }
 
     /// The last seq that was told of a conversation.
     pub(crate) fn last_seq(&self, conversation: Uuid) -> u64 {
-        let told = self.0.lock().expect("nobody panicked");
+        let told = self.told.lock().expect("nobody panicked");
         told.get(&conversation)
             .and_then(|told| told.last())
-            .map_or(0, |(seq, _command)| *seq)
+            .map_or(0, |(_at, event)| event.seq)
     }
 
-    pub(crate) fn subscription(&self, who: &str, conversation: Uuid) -> Subscription {
-        let told = self.0.lock().expect("nobody panicked");
-        Subscription {
-            who: who.to_owned(),
-            conversation,
-            delivered: told.get(&conversation).cloned().unwrap_or_default(),
-        }
+    /// What the subscription of this number was told of its conversation.
+    pub(crate) fn deliveries(&self, subscription: u64, conversation: Uuid) -> Vec<Delivery> {
+        let told = self.told.lock().expect("nobody panicked");
+        let told = told.get(&conversation).map_or(&[][..], Vec::as_slice);
+        let delivery = |(at, event): &(Time, Event)| Delivery {
+            subscription,
+            at: *at,
+            told: Word::Event(event.clone()),
+        };
+        told.iter().map(delivery).collect()
     }
 }

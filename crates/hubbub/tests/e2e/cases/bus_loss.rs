@@ -30,7 +30,7 @@ pub(crate) async fn what_is_said_while_the_bus_is_gone_arrives_when_it_is_back(
     let epochs = "select count(*) from log_epoch";
     let epochs_before = cluster.sql(epochs);
 
-    cluster.nats().kill();
+    cluster.nats().kill_all();
     for group in &groups {
         let owner = say_at_the_owner(&ada, *group, "message 0").await;
         for n in 1..MESSAGES {
@@ -39,7 +39,7 @@ pub(crate) async fn what_is_said_while_the_bus_is_gone_arrives_when_it_is_back(
             stored.expect("the owner needs no bus");
         }
     }
-    cluster.nats().restart();
+    cluster.nats().restart_all().expect("the bus comes back");
 
     // Nobody says anything more: that the last message of each group was lost must be noticed by itself.
     for group in &groups {

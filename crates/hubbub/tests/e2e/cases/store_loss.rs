@@ -1,6 +1,6 @@
 //! The database dies under load and comes back: what was acked is there, once, and what was not is still answered.
 
-use hubbub_testkit::nats::NatsServer;
+use hubbub_testkit::nats::NatsCluster;
 use hubbub_testkit::pg::{PgScratch, PgServer};
 use hubbub_testkit::settings;
 
@@ -16,11 +16,11 @@ pub(crate) async fn a_database_that_dies_under_load_loses_nothing_and_doubles_no
     if settings::read_or_skip(settings::PG_URL, "PostgreSQL").is_none() {
         return;
     }
-    let Some(nats) = NatsServer::start() else {
+    let Some(nats) = NatsCluster::start() else {
         return;
     };
     // An instance of its own, since it is killed. It must outlive the cluster: declared first.
-    let mut server = PgServer::start(&[]).expect("a PostgreSQL server can be started");
+    let mut server = PgServer::start_reference(&[]).expect("a PostgreSQL server can be started");
     let database = PgScratch::create_at(&server.url()).expect("a database can be made");
     let cluster = Deployment::cluster_on(database, nats, &[]).await;
     let mut crowd = Crowd::gather(&cluster).await;
