@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hubbub_checker::history::Time;
 use hubbub_checker::{History, Outcome, Told as Said};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::load::stage::Wait;
 
 /// Largest, 99th percentile and number of some spans, in milliseconds.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Spread {
     /// How many.
     pub count: usize,
@@ -60,7 +60,7 @@ pub fn number(count: u64) -> f64 {
 }
 
 /// When things happened in a row.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Moments {
     /// The load began.
     pub began: Time,
@@ -75,7 +75,7 @@ pub struct Moments {
 }
 
 /// How long writes waited: in the conversations that the fault concerned, in the others, and before the fault.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct WriteGaps {
     /// Before the fault, anywhere.
     pub before: Spread,

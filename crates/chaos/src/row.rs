@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use hubbub_checker::Limits as CheckerLimits;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::figures::{Moments, Spread, WriteGaps};
 use crate::load::Mix;
@@ -104,7 +104,7 @@ impl Course {
 }
 
 /// What was measured in a row.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Measured {
     /// When things happened.
     pub moments: Moments,
@@ -171,7 +171,7 @@ impl Measured {
 }
 
 /// A figure beside its limit.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Held {
     /// What.
     pub what: String,
@@ -182,7 +182,7 @@ pub struct Held {
 }
 
 /// What a row's figures are held against.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Verdict {
     /// Figures beside their limits.
     pub held: Vec<Held>,
@@ -236,7 +236,7 @@ impl Verdict {
 }
 
 /// How a row ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ending {
     /// Nothing lost, doubled or reordered, and every figure within its limit.
@@ -250,7 +250,7 @@ pub enum Ending {
 }
 
 /// Everything about one run of one row: the JSON line.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RowReport {
     /// For example `F1`.
     pub fault: String,

@@ -47,7 +47,7 @@ impl Fault for KillDatabase {
     fn judge(&self, measured: &Measured, verdict: &mut Verdict) {
         verdict.at_most(
             "commands after the recovery, ms",
-            measured.commands_ms.unwrap_or(f64::INFINITY),
+            measured.commands_ms.unwrap_or(f64::MAX),
             2_000.0,
         );
         let broken = measured

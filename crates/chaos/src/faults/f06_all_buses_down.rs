@@ -56,7 +56,7 @@ impl Fault for AllBusesDown {
     fn judge(&self, measured: &Measured, verdict: &mut Verdict) {
         verdict.at_most(
             "heads after the healing, ms",
-            measured.heads_ms.unwrap_or(f64::INFINITY),
+            measured.heads_ms.unwrap_or(f64::MAX),
             10_000.0,
         );
         verdict.at_most(

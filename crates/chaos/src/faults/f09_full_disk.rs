@@ -146,7 +146,7 @@ impl Fault for FullDisk {
     fn judge(&self, measured: &Measured, verdict: &mut Verdict) {
         verdict.at_most(
             "commands once there is space, ms",
-            measured.commands_ms.unwrap_or(f64::INFINITY),
+            measured.commands_ms.unwrap_or(f64::MAX),
             COMMANDS_MS_MAX,
         );
         let broken = measured

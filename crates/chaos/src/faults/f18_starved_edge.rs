@@ -60,7 +60,7 @@ impl Fault for StarvedEdge {
     fn judge(&self, measured: &Measured, verdict: &mut Verdict) {
         verdict.at_most(
             "heads after the healing, ms",
-            measured.heads_ms.unwrap_or(f64::INFINITY),
+            measured.heads_ms.unwrap_or(f64::MAX),
             10_000.0,
         );
         verdict.must_have_happened(

@@ -90,12 +90,17 @@ fn line(text: &mut String, report: &RowReport) {
 fn row(text: &mut String, report: &RowReport) {
     let _infallible = write!(
         text,
-        "\n### {} {}\n\nExpected: {}. Ended: {}, in {:.0} s.\n\n",
+        "\n### {} {}\n\nExpected: {}. Ended: {}, in {:.0} s{}.\n\n",
         report.fault,
         report.name,
         report.expected,
         word(report.ending),
-        report.took_s
+        report.took_s,
+        if report.short {
+            ", at the sizes of a short run"
+        } else {
+            ""
+        }
     );
     for held in &report.verdict.held {
         let _infallible = writeln!(
