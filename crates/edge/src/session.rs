@@ -55,6 +55,10 @@ const MISSED_MAX: u32 = 2;
 /// How long sends under way may take when the socket is sent away: a little more than their deadline.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// Between the word that a socket will be closed and the close at the earliest, for the word to arrive; ms. Also the bound of the jitter with which
+/// clients that part one by one go to another node: together they keep a rolling restart's write gap far below half a second.
+const PARTING_MS: u64 = 100;
+
 const SILENT: Closing = Closing {
     code: close::TOO_SLOW,
     reason: "no answer to pings",
@@ -385,16 +389,9 @@ impl Session {
         let window = self.shared.drain_window_ms;
         // Spread by what is random in an id, so that sockets do not all leave and come back at once.
         let spread = u64::from(crate::ids::random().as_fields().0);
-        let leave_in = if window == 0 { 0 } else { spread % window };
-        let parts_after = leave_in.saturating_add(PARTING_MS);
-        // Parting is what is spread. Who leaves spread over a window may go to another node at once; who leaves with all others may not.
-        let pause = if window == 0 {
-            500_u64.saturating_add(spread % 2_000)
-        } else {
-            spread % PARTING_MS
-        };
+        let (parts_after, reconnect_after_ms) = parting(window, spread);
         self.outbox.last(objects::frame(&ServerFrame::Drain(Drain {
-            reconnect_after_ms: parts_after.saturating_add(pause),
+            reconnect_after_ms,
         })));
         self.leave_at = Some(Instant::now() + Duration::from_millis(parts_after));
     }
@@ -414,5 +411,34 @@ impl Session {
 
     fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// When a socket of a node that goes down is closed, and when its client may come back, both in milliseconds from now.
+///
+/// Parting is what is spread. Who leaves spread over a window may go to another node at once; who leaves with all others may not.
+const fn parting(window_ms: u64, spread: u64) -> (u64, u64) {
+    match spread.checked_rem(window_ms) {
+        None => (PARTING_MS, PARTING_MS + 400 + spread % 2_000),
+        Some(leave_in) => {
+            let parts_after = leave_in.saturating_add(PARTING_MS);
+            (parts_after, parts_after.saturating_add(spread % PARTING_MS))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_parts_alone_may_come_back_at_once_and_who_parts_with_all_others_may_not() {
+        for spread in (0..100_000).step_by(77) {
+            let (parts, back) = parting(5_000, spread);
+            assert!(parts < 5_000 + PARTING_MS);
+            assert!(parts <= back && back <= parts + PARTING_MS, "{spread}");
+            let (parts, back) = parting(0, spread);
+            assert!((400..2_400).contains(&(back - parts)), "{spread}");
+        }
     }
 }

@@ -59,6 +59,21 @@ describe("the connection", () => {
     expect(drained.state).toMatchObject({ at: "waiting", reason: "server_restarting", delay_ms: 9_000 });
   });
 
+  it("counts the server's pause from when it was told", () => {
+    const parted = play(
+      ...TO_LIVE,
+      { on: "drain", reconnect_after_ms: 4_150 },
+      { on: "closed", code: 1012, since_drain_ms: 4_100 },
+    );
+    expect(parted.state).toMatchObject({ at: "waiting", delay_ms: 50 });
+    const late = play(
+      ...TO_LIVE,
+      { on: "drain", reconnect_after_ms: 150 },
+      { on: "closed", code: 1012, since_drain_ms: 400 },
+    );
+    expect(late.state).toMatchObject({ at: "waiting", delay_ms: 0 });
+  });
+
   it("backs off far when there are too many sockets", () => {
     const { state } = play(...TO_LIVE, closed(4429));
     if (state.at !== "waiting") throw new Error("not waiting");

@@ -45,7 +45,7 @@ export type Input =
   | { readonly on: "drain"; readonly reconnect_after_ms: number }
   | { readonly on: "heard" }
   | { readonly on: "malformed" }
-  | { readonly on: "closed"; readonly code: number }
+  | { readonly on: "closed"; readonly code: number; readonly since_drain_ms?: number }
   | { readonly on: "timer"; readonly name: TimerName }
   | { readonly on: "network"; readonly up: boolean }
   | { readonly on: "probe" }
@@ -92,12 +92,19 @@ function waitFor(attempt: number, reason: Reason, delay: number, effects: readon
 }
 
 /** The socket is gone: end, or choose the pause. A hint of the server wins over our own arithmetic. */
-function lost(state: Connection, reason: Reason, random: Random, effects: readonly Effect[] = []): Step {
+function lost(
+  state: Connection,
+  reason: Reason,
+  random: Random,
+  effects: readonly Effect[] = [],
+  sinceDrain = 0,
+): Step {
   if (reason === "session_ended") return [{ at: "ended", reason }, CANCEL_ALL];
   const attempt = attemptOf(state);
   const jittered = backoffMs(attempt, random);
   let delay = jittered;
-  if (state.at === "live" && state.drain_ms !== null) delay = Math.max(jittered, state.drain_ms);
+  // The hint counts from its frame, and the node has chosen the moment to part: waiting longer would only keep messages back.
+  if (state.at === "live" && state.drain_ms !== null) delay = Math.max(0, state.drain_ms - sinceDrain);
   if (reason === "too_many_sockets" || reason === "policy")
     delay = Math.max(jittered, BACKOFF_MAX_MS / 2 + jittered / 2);
   return waitFor(attempt + 1, reason, delay, effects);
@@ -167,7 +174,13 @@ export function step(state: Connection, input: Input, random: Random): Step {
       return lost(state, "protocol", random, [{ do: "hang_up", code: CLOSE.malformed }]);
     case "closed":
       if (!isDialled(state)) return [state, []];
-      return lost(state, reasonOfClose(input.code, state.at !== "connecting"), random);
+      return lost(
+        state,
+        reasonOfClose(input.code, state.at !== "connecting"),
+        random,
+        [],
+        input.since_drain_ms,
+      );
     case "timer":
       return onTimer(state, input.name, random);
     case "network":

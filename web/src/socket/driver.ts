@@ -49,6 +49,7 @@ export function createDriver(parts: DriverParts): Driver {
   const connection = new Observable<Connection>(initialConnection);
   const timers = new Map<TimerName, () => void>();
   let line: Line | null = null;
+  let drainedAt: number | null = null;
   const tasks: (() => void)[] = [];
   let busy = false;
   let pings = 0;
@@ -60,6 +61,7 @@ export function createDriver(parts: DriverParts): Driver {
 
   function dial(): void {
     hangUp(1000);
+    drainedAt = null;
     const mine: Line = transport({
       opened: () => line === mine && input({ on: "opened" }),
       received: (payload) => inTurn(() => line === mine && receive(payload)),
@@ -67,7 +69,11 @@ export function createDriver(parts: DriverParts): Driver {
         if (line !== mine) return;
         line = null;
         logger.note("socket closed", { code });
-        input({ on: "closed", code });
+        input({
+          on: "closed",
+          code,
+          since_drain_ms: drainedAt === null ? 0 : Math.max(0, clock.now() - drainedAt),
+        });
       },
     });
     line = mine;
@@ -81,6 +87,7 @@ export function createDriver(parts: DriverParts): Driver {
       // The machine first: when the model hears "live" it flushes its outbox, and sending must be possible by then.
       if (frame.t === "welcome") advance({ on: "welcome", heartbeat_s: frame.heartbeat_s });
       if (frame.t === "live") advance({ on: "live" });
+      if (frame.t === "drain") drainedAt = clock.now();
       if (frame.t === "drain") advance({ on: "drain", reconnect_after_ms: frame.reconnect_after_ms });
     }
     if (frames.length > 0) parts.onFrames(frames);
