@@ -48,7 +48,10 @@ struct Shared {
     now: Box<dyn Fn() -> Timestamp + Send + Sync>,
     state: Mutex<State>,
     faults: Faults,
+    before_appends: Mutex<Option<Look>>,
 }
+
+type Look = Arc<dyn Fn(&AppendBatch) + Send + Sync>;
 
 impl fmt::Debug for MemoryLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,6 +67,7 @@ impl MemoryLog {
                 now: Box::new(now),
                 state: Mutex::default(),
                 faults: Faults::default(),
+                before_appends: Mutex::default(),
             }),
         }
     }
@@ -72,6 +76,11 @@ impl MemoryLog {
     pub fn with_clock(clock: &ManualClock) -> Self {
         let clock = clock.clone();
         Self::new(move || clock.now())
+    }
+
+    /// Called by every lane with what it is about to append, on the lane's own task: a bug of a test's choice.
+    pub fn before_appends(&self, look: impl Fn(&AppendBatch) + Send + Sync + 'static) {
+        *self.shared.before_appends.lock() = Some(Arc::new(look));
     }
 
     /// The next append (of rows or markers, on any lane) ends like this; several are taken in the order they were asked for.
@@ -223,6 +232,10 @@ impl MemoryLane {
 #[async_trait]
 impl Lane for MemoryLane {
     async fn append(&mut self, batch: AppendBatch) -> AppendOutcome {
+        let look = self.shared.before_appends.lock().clone();
+        if let Some(look) = look {
+            look(&batch);
+        }
         match Expected::of_batch(&batch) {
             Ok(expected) => self.send(Statement::Append(batch, expected)).await,
             Err(misuse) => misuse.refuse(),

@@ -39,6 +39,20 @@ pub(crate) struct LaneTask {
     measured: (usize, usize),
 }
 
+/// A lane that panics leaves its partitions with nobody to store their rows, and with an append that may be open. That is a bug whose reach
+/// nobody knows, so the incarnation ends: another one acquires anew and reads what exists.
+impl Drop for LaneTask {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(lane = self.number, "write lane failed");
+            self.shared.stats.panics.one();
+            for (_, reporter) in self.reporters.values() {
+                let _gone = reporter(Report::Broken);
+            }
+        }
+    }
+}
+
 impl LaneTask {
     pub(crate) fn new(shared: Arc<Shared>, number: u16, inputs: mpsc::Receiver<LaneInput>) -> Self {
         Self {

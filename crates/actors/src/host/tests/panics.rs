@@ -64,6 +64,21 @@ async fn what_was_in_flight_at_a_panic_is_unknown_to_its_sender_and_known_to_the
     world.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_that_panics_ends_the_incarnation_and_leaves_nobody_waiting() {
+    let mut world = World::start().await;
+    let pair = world.pair().await;
+    world.log.before_appends(|batch| {
+        assert!(batch.rows.is_empty(), "a lane with a bug");
+    });
+    assert_eq!(world.say(&pair, "open").await, OwnerReply::Unknown);
+    assert_eq!(
+        world.host_event().await.signal,
+        hubbub_cluster::PartitionSignal::Broken
+    );
+    world.end().await;
+}
+
 fn later(reply: &OwnerReply) -> u32 {
     match reply {
         OwnerReply::Unavailable { retry_after_ms } => *retry_after_ms,
