@@ -182,7 +182,7 @@ impl Edge {
                 draining: closed.clone(),
                 ..door(listener, metrics::CONNECTIONS_MAX)
             };
-            let serve = accept::run(door, router);
+            let serve = connections.track_future(accept::run(door, router));
             spawn_named("edge metrics listener", OnError::Log, serve);
         }
         let door = door(listener, options.limits.connections);
@@ -207,7 +207,8 @@ impl Edge {
             sockets: sockets.clone(),
             next_socket: AtomicU64::new(1),
         });
-        let serve = accept::run(door, http::router(shared));
+        // A shutdown that has ended has let go of its address.
+        let serve = connections.track_future(accept::run(door, http::router(shared)));
         spawn_named("edge listener", OnError::Cancel(stop.clone()), serve);
         Ok(Self {
             addr,

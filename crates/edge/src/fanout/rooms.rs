@@ -129,6 +129,8 @@ struct Skip {
 struct Room {
     /// The last event given out.
     head: Option<(Epoch, Seq)>,
+    /// That head was read from the log: what leads up to it may be yet to be given out.
+    learned: bool,
     fold: Fold,
     used: u64,
 }
@@ -156,6 +158,14 @@ impl Rooms {
         self.held
     }
 
+    /// Whether [`Rooms::head`] was read from the log and this node, which may be behind it, has given nothing out since: whoever has that
+    /// head must not get what leads up to it once more.
+    pub fn is_learned(&self, conversation: ConversationId) -> bool {
+        self.known
+            .get(&conversation)
+            .is_some_and(|room| room.learned)
+    }
+
     /// Changes whenever heads were forgotten.
     pub fn forgotten(&self) -> u64 {
         self.forgotten
@@ -177,7 +187,10 @@ impl Rooms {
     pub fn learn(&mut self, conversation: ConversationId, epoch: Epoch, seq: Seq, forgotten: u64) {
         if forgotten == self.forgotten {
             let room = self.room(conversation);
-            room.head.get_or_insert((epoch, seq));
+            if room.head.is_none() {
+                room.head = Some((epoch, seq));
+                room.learned = true;
+            }
         }
     }
 
@@ -257,6 +270,7 @@ impl Rooms {
         let room = self.room(arrival.recorded.conversation);
         let seq = arrival.recorded.seq;
         room.head = Some((arrival.epoch, seq));
+        room.learned = false;
         let members = match (&arrival.recipients, &mut room.fold) {
             (Some(recipients), Fold::Known { members, .. }) if KICKS_ARE_IGNORED => {
                 Some(together(recipients, members))
@@ -342,6 +356,7 @@ impl Rooms {
         let skip = skip.take();
         if let Some(skip) = &skip {
             room.head = Some((skip.epoch, skip.seq));
+            room.learned = false;
         }
         let after = skip.as_ref().map(|_| members.clone());
         room.fold = Fold::Known { members, as_of };
@@ -409,6 +424,7 @@ impl Rooms {
         }
         let room = self.known.entry(conversation).or_insert(Room {
             head: None,
+            learned: false,
             fold: Fold::Unknown,
             used: 0,
         });

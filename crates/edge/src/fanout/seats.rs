@@ -43,6 +43,10 @@ impl Hub {
             // What is collected for later counts as given out.
             self.flush_crowd(conversation);
             if self.is_current(conversation, epoch, seq) {
+                if self.rooms.is_learned(conversation) {
+                    let ticket = outbox.hold(conversation);
+                    outbox.release(conversation, ticket, Some(seq));
+                }
                 current += 1;
             } else if catch_ups
                 .iter()

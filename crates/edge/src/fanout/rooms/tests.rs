@@ -272,3 +272,19 @@ fn a_head_found_in_the_log_counts_unless_something_was_forgotten_meanwhile() {
     rooms.learn(room(), Epoch::new(1), Seq::new(7), asked);
     assert_eq!(rooms.head(room()), None);
 }
+
+#[test]
+fn a_head_found_in_the_log_is_told_from_one_that_was_given_out() {
+    let mut rooms = Rooms::default();
+    let asked = rooms.forgotten();
+    rooms.learn(room(), Epoch::new(1), Seq::new(7), asked);
+    assert!(rooms.is_learned(room()));
+    // This node was behind: what leads up to the head comes now.
+    let late = arrival(6, message(6).recorded.event, Some(vec![user(1)]));
+    let Admission::Ready(late) = rooms.admit(late) else {
+        panic!("recipients are listed")
+    };
+    rooms.apply(&late);
+    assert!(!rooms.is_learned(room()));
+    assert_eq!(rooms.head(room()).map(|(_, seq)| seq), Some(Seq::new(6)));
+}
