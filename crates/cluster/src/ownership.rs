@@ -388,22 +388,32 @@ impl OwnershipCore {
 
     /// Everything that is served and not yet on its way, to whom the others will place it without this node.
     fn everything(&mut self, serving: &BTreeMap<PartitionId, Epoch>) -> Vec<Move> {
+        let staying: Vec<(PartitionId, Epoch)> = serving
+            .iter()
+            .map(|(partition, epoch)| (*partition, *epoch))
+            .filter(|(partition, epoch)| self.leaving.get(partition) != Some(epoch))
+            .collect();
+        // Asked after every event of a node that drains: placing all partitions each time would cost more than the hand-over.
+        if staying.is_empty() {
+            return Vec::new();
+        }
         let mut seeing: Vec<&(Incarnation, String)> = self.seeing.iter().collect();
         seeing.sort_by(|one, other| one.1.cmp(&other.1));
         let names: Vec<&str> = seeing.iter().map(|(_, name)| name.as_str()).collect();
         let homes = place(&names, self.partitions);
-        let mut moves = Vec::new();
-        for (partition, epoch) in serving {
-            if self.leaving.insert(*partition, *epoch) == Some(*epoch) {
-                continue;
-            }
+        let next = |partition: &PartitionId| {
             let home = homes.get(partition).and_then(|index| seeing.get(*index));
-            moves.push(Move {
+            home.map(|(incarnation, _)| *incarnation)
+        };
+        let moves: Vec<Move> = staying
+            .iter()
+            .map(|(partition, epoch)| Move {
                 partition: *partition,
                 epoch: *epoch,
-                next: home.map(|(incarnation, _)| *incarnation),
-            });
-        }
+                next: next(partition),
+            })
+            .collect();
+        self.leaving.extend(staying);
         moves
     }
 
