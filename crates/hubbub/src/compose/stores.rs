@@ -185,7 +185,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::{make_private, nats_options, seed_in};
-    use crate::settings::{self, Settings};
+    use crate::settings::Settings;
 
     #[test]
     fn the_data_folder_is_for_its_owner_alone_and_an_existing_one_stays() {
