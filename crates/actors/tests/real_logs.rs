@@ -245,6 +245,15 @@ async fn many_conversations(log: Arc<dyn EventLog>) {
             .keys()
             .map(|partition| node.host.drain(*partition, PATIENCE));
         assert!(join_all(drains).await.into_iter().all(|clean| clean));
+        let owned: Vec<PartitionId> = node.epochs.keys().copied().collect();
+        let heads = node.log.heads(&owned).await.unwrap();
+        let published = node.log.published(&owned).await.unwrap();
+        let told: Vec<_> = heads.iter().filter(|head| head.head.get() > 0).collect();
+        assert!(
+            told.iter()
+                .all(|head| published.contains(&(head.partition, head.head))),
+            "a hand-over leaves the watermarks at the heads: {published:?} of {heads:?}"
+        );
         node.acquire_everything().await;
     }
     for pair in &pairs {
