@@ -22,18 +22,39 @@ const BETWEEN_S: f64 = 2.0;
 /// The row.
 #[derive(Debug, Default)]
 pub struct RollingRestart {
+    /// Restart into the same version: what the version under test does when it is asked to stop, not what the one before it did.
+    is_same: bool,
     new_binary: Option<PathBuf>,
     is_old_known: bool,
+}
+
+impl RollingRestart {
+    /// From the previous version to the one under test.
+    pub fn between_two_versions() -> Self {
+        Self::default()
+    }
+
+    /// From the version under test to itself.
+    pub fn of_one_version() -> Self {
+        Self {
+            is_same: true,
+            ..Self::default()
+        }
+    }
 }
 
 #[async_trait]
 impl Fault for RollingRestart {
     fn id(&self) -> &'static str {
-        "F12"
+        if self.is_same { "F12-same" } else { "F12" }
     }
 
     fn name(&self) -> &'static str {
-        "rolling restart, two versions"
+        if self.is_same {
+            "rolling restart, one version"
+        } else {
+            "rolling restart, two versions"
+        }
     }
 
     fn expected(&self) -> &'static str {
@@ -91,7 +112,12 @@ impl Fault for RollingRestart {
             "a lease expired where partitions should have been handed over",
         );
         verdict.must_have_happened("clients sent elsewhere", measured.count("reconnects"));
-        if !self.is_old_known {
+        if self.is_old_known && !self.is_same {
+            verdict.remark(
+                "what is stopped here is the previous version: the gap is its way of parting",
+            );
+        }
+        if !self.is_old_known && !self.is_same {
             verdict.remark(
                 "no server of the previous revision was given: both versions are the same build",
             );
@@ -103,7 +129,9 @@ impl Fault for RollingRestart {
         self.new_binary = Some(bench.binary.clone());
         self.is_old_known = bench.old_binary.is_some();
         let mut old = bench.clone();
-        if let Some(binary) = &bench.old_binary {
+        if let Some(binary) = &bench.old_binary
+            && !self.is_same
+        {
             old.binary.clone_from(binary);
         }
         scene::run(self, &old).await
