@@ -2,7 +2,7 @@
 
 pub mod work;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hubbub_checker::history::Digest;
 use hubbub_checker::{
@@ -15,12 +15,14 @@ use hubbub_client::machine::{Effect, FetchFailure, Fetched, Input, Machine, Sett
 use hubbub_cluster::SubmitError;
 use hubbub_domain::conversation::Command;
 use hubbub_domain::ids::{ConversationId, UserId};
+use hubbub_projections::ReadModels;
 use hubbub_wire::bus::How;
 use hubbub_wire::client::inbound::Program;
 use hubbub_wire::client::{ClientFrame, ServerFrame};
 use hubbub_wire::error::ErrorCode;
 use uuid::Uuid;
 
+use crate::database::now;
 use crate::node::edge::ask::RestAnswer;
 use crate::node::router::code_of;
 use crate::random::Random;
@@ -198,6 +200,17 @@ impl Client {
         self.machine.state().is_caught_up()
             && self.machine.commands_waiting() == 0
             && self.rest.is_empty()
+    }
+
+    /// Where it is, in words.
+    pub fn describe(&self) -> String {
+        format!(
+            "c{} is {:?}, {} commands and {} requests wait",
+            self.number,
+            self.machine.state(),
+            self.machine.commands_waiting(),
+            self.rest.len()
+        )
     }
 
     /// Last seq of a conversation that the application was told, if it is a member as far as it knows.
@@ -589,12 +602,19 @@ impl Client {
     }
 
     /// In the end: which subscriptions must be complete.
-    pub fn complete(&self, wires: &mut Wires) {
+    pub fn complete(&self, unreadable: &BTreeSet<ConversationId>, wires: &mut Wires) {
+        let reader = wires.database.reader();
+        // Who was removed while away is not told, and stays where they were.
+        let is_in = |id: ConversationId| matches!(now(reader.access(id, self.user)), Ok(Some(_)));
+        let is_readable = |id: &Uuid| {
+            let id = ConversationId::from_uuid(*id);
+            !unreadable.contains(&id) && is_in(id)
+        };
         let complete: Vec<u64> = self
             .follows
-            .values()
-            .filter(|follow| follow.is_member)
-            .map(|follow| follow.subscription)
+            .iter()
+            .filter(|(id, follow)| follow.is_member && is_readable(id))
+            .map(|(_, follow)| follow.subscription)
             .collect();
         for subscription in &mut wires.recorder.history.subscriptions {
             if complete.contains(&subscription.subscription) {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use hubbub_checker::history::Digest;
 use hubbub_checker::{
-    Event as Seen, Fact, Fold, FoldKind, Happened, Healing, Heals, Limits, LineageRow, Report,
-    check,
+    Event as Seen, Fact, Fold, FoldKind, Happened, Healing, Heals, Limits, LineageRow, Reading,
+    Report, check,
 };
 use hubbub_domain::conversation::{Event, Recorded};
 use hubbub_event_log::LogReader;
@@ -36,6 +36,7 @@ pub(crate) fn judge(wires: &mut Wires, seed: u64, healed: &Healed) -> Report {
     wires.recorder.history.meta.seed = seed;
     look_at_the_log(wires);
     look_at_the_read_models(wires);
+    leave_out_the_unreadable(wires);
     for (heals, reached) in [
         (Heals::Owned, healed.owned_ms),
         (Heals::Heads, healed.heads_ms),
@@ -68,6 +69,33 @@ pub(crate) fn judge(wires: &mut Wires, seed: u64, healed: &Healed) -> Report {
         ..Limits::default()
     };
     check(&wires.recorder.history, &limits)
+}
+
+/// What is said of a conversation whose row has rotted is not held against anyone: it is read-only, and reported (F14).
+fn leave_out_the_unreadable(wires: &mut Wires) {
+    let unreadable = wires.database.unreadable();
+    if unreadable.is_empty() {
+        return;
+    }
+    let is_readable =
+        |id: &uuid::Uuid| !unreadable.contains(&hubbub_domain::ids::ConversationId::from_uuid(*id));
+    for read in &mut wires.recorder.history.reads {
+        read.is_quiet = false;
+        if let Reading::Inbox { entries, complete } = &mut read.reading {
+            entries.retain(|entry| is_readable(&entry.conversation));
+            *complete = false;
+        }
+    }
+    wires
+        .recorder
+        .history
+        .reads
+        .retain(|read| match &read.reading {
+            Reading::Page { conversation, .. } | Reading::Search { conversation, .. } => {
+                is_readable(conversation)
+            }
+            Reading::Inbox { .. } => true,
+        });
 }
 
 fn look_at_the_log(wires: &mut Wires) {

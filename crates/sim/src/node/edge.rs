@@ -50,6 +50,8 @@ pub struct Edge {
     seats: BTreeMap<UserId, BTreeSet<u64>>,
     heard_ms: Vec<u64>,
     reading_heads: bool,
+    /// Serves: every feed knew once where it begins.
+    serves: bool,
     jobs: BTreeMap<u64, Job>,
     numbers: u64,
     /// For the router.
@@ -68,6 +70,7 @@ impl Edge {
             seats: BTreeMap::new(),
             heard_ms: vec![wires.now_ms; count],
             reading_heads: false,
+            serves: false,
             jobs: BTreeMap::new(),
             numbers: 0,
             submits: Vec::new(),
@@ -142,6 +145,8 @@ impl Edge {
                 self.run(head.partition, effects, wires);
             }
         }
+        // After a lost lineage again: what a feed skips while it begins anew, nobody may have been seated for.
+        self.serves = self.feeds.iter().all(PartitionFeed::is_booted);
     }
 
     /// What a range read brought.

@@ -48,6 +48,12 @@ pub struct Socket {
 impl Edge {
     /// A socket is opened.
     pub fn connect(&mut self, client: usize, socket: u64, wires: &mut Wires) {
+        if !self.serves {
+            // Nobody listens yet: a node serves when it has read the heads.
+            let refused = ClientInput::Refused { socket };
+            wires.after(2, Event::Client(client, refused));
+            return;
+        }
         self.sockets.insert(
             socket,
             Socket {
@@ -198,6 +204,12 @@ impl Edge {
             let conversation = ConversationId::from_uuid(cursor.conversation_id);
             let place = (Epoch::new(cursor.epoch), Seq::new(cursor.seq));
             if self.is_current(conversation, place, wires.partitions) {
+                if self.rooms.is_learned(conversation)
+                    && let Some(socket) = self.sockets.get_mut(&number)
+                {
+                    let ticket = socket.queue.hold(conversation);
+                    socket.queue.release(conversation, ticket, Some(place.1));
+                }
                 wires.counters.one("cursors answered without a question");
             } else if behind.iter().all(|(other, ..)| *other != conversation)
                 && let Some(socket) = self.sockets.get_mut(&number)
