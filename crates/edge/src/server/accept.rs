@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -22,7 +22,7 @@ use tower::ServiceExt;
 use crate::http::call::Peer;
 use crate::server::bare;
 use crate::server::framing::{AmbiguousFraming, Scanner};
-use crate::server::stream::Stream;
+use crate::server::stream::{Place, Stream};
 
 /// Headers have to be there after this long; also how long a connection may be idle between requests.
 const HEADER_DEADLINE: Duration = Duration::from_secs(10);
@@ -70,7 +70,8 @@ pub(crate) async fn run(door: Door, router: Router) {
                 continue;
             }
         };
-        if let Ok(place) = Arc::clone(&door.places).try_acquire_owned() {
+        if let Ok(permit) = Arc::clone(&door.places).try_acquire_owned() {
+            let place = Place::new(permit, door.metrics.edge.connections.clone());
             let serve = serve(tcp, peer, place, router.clone(), door.draining.clone());
             spawn_named(
                 "edge connection",
@@ -134,7 +135,7 @@ async fn refuse(mut tcp: TcpStream) {
 async fn serve(
     tcp: TcpStream,
     peer: SocketAddr,
-    place: OwnedSemaphorePermit,
+    place: Place,
     router: Router,
     draining: CancellationToken,
 ) {

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use hubbub_telemetry::metrics::IntGauge;
 use hubbub_telemetry::{OnError, spawn_named};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -24,11 +25,34 @@ const LINGER_BYTES_MAX: usize = 4_194_304;
 /// Read at once meanwhile.
 const LINGER_BUFFER_BYTES: usize = 8_192;
 
+/// A place among all connections; counted while it is held.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _permit: OwnedSemaphorePermit,
+    open: IntGauge,
+}
+
+impl Place {
+    pub(crate) fn new(permit: OwnedSemaphorePermit, open: IntGauge) -> Self {
+        open.inc();
+        Self {
+            _permit: permit,
+            open,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.open.dec();
+    }
+}
+
 /// One accepted connection. Holds its place among all connections until it is really closed.
 #[derive(Debug)]
 pub(crate) struct Stream {
     tcp: Option<TcpStream>,
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
     scanner: Scanner,
     ended: bool,
     /// What goes out instead of a bare refusal of the library, and how much of it has.
@@ -38,7 +62,7 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(tcp: TcpStream, place: OwnedSemaphorePermit, scanner: Scanner) -> Self {
+    pub(crate) fn new(tcp: TcpStream, place: Place, scanner: Scanner) -> Self {
         Self {
             tcp: Some(tcp),
             place: Some(place),
@@ -93,7 +117,7 @@ impl Drop for Stream {
     }
 }
 
-async fn linger(mut tcp: TcpStream, place: Option<OwnedSemaphorePermit>) {
+async fn linger(mut tcp: TcpStream, place: Option<Place>) {
     let rest = async {
         if tcp.shutdown().await.is_err() {
             return;

@@ -138,6 +138,16 @@ async fn who_finds_no_place_is_told_when_to_come_back_and_who_was_there_stays() 
     assert!(refusal.starts_with("HTTP/1.1 503 "), "{refusal}");
     assert!(refusal.contains("\r\nretry-after: "), "{refusal}");
     assert!(refusal.contains("\"code\":\"busy\""), "{refusal}");
+    assert_eq!(
+        rig.metric(0, "hubbub_edge_connections_refused_total").await,
+        1
+    );
+    // Those who hold on, the socket, and the one who asks for this.
+    let open = u64::try_from(held.len()).unwrap() + 2;
+    eventually(PATIENCE, "the count of connections", async || {
+        rig.metric(0, "hubbub_edge_connections").await == open
+    })
+    .await;
     socket.say(&json!({"t": "ping", "n": 1})).await;
     socket.one("pong").await;
     drop(held);
