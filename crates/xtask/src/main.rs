@@ -20,6 +20,7 @@ mod check;
 mod previous;
 mod runner;
 mod sabotage;
+mod sim;
 mod steps;
 mod test;
 mod tools;
@@ -65,6 +66,9 @@ enum Task {
     /// Take one guarantee after the other out of the build and see that the checker notices.
     Sabotage(sabotage::Options),
 
+    /// Run seeds of the simulator: the product's cores over a simulated log, bus, clock and chance, judged by the checker.
+    Sim(sim::Options),
+
     /// Measure: hands its arguments to `hubbub-loadtest bench` in a release build.
     Bench(bench::Options),
 
@@ -81,6 +85,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&mut runner, options),
         Task::Check => check::run(&mut runner),
         Task::Types(options) => types::run(&mut runner, options),
+        Task::Sim(options) => sim::run(&mut runner, options),
         Task::Sabotage(options) => sabotage::run(&mut runner, options),
         Task::Bench(options) => bench::run(&mut runner, options),
         Task::Chaos(options) => chaos::run(&mut runner, options),

@@ -9,7 +9,7 @@ use hubbub_testkit::settings;
 use crate::runner::Runner;
 use crate::steps::Steps;
 use crate::tools::Toolbox;
-use crate::{cargo, check, types, web, workspace};
+use crate::{cargo, check, sim, types, web, workspace};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -21,7 +21,9 @@ pub(crate) struct Options {
 /// Where the browser tests find the server under test.
 const SERVER_BINARY: &str = "HUBBUB_TEST_BIN";
 
-const STEPS_COMPLETE: usize = 11;
+const STEPS_COMPLETE: usize = 13;
+/// Seeds of the simulator in the quality gate: under two minutes on two cores.
+const SIMULATED_SEEDS: u64 = 2_000;
 const STEPS_FAST: usize = 3;
 
 pub(crate) fn run(runner: &mut Runner, options: &Options) -> anyhow::Result<ExitCode> {
@@ -77,6 +79,7 @@ fn run_complete(runner: &mut Runner) -> anyhow::Result<Steps> {
     steps.step("generated types", types::check);
     let server_built = steps.commands(runner, "server", [cargo::build_server()]);
     steps.commands(runner, "rust tests", [services.offer_to(rust_tests())]);
+    steps.commands(runner, "simulator", [sim::seeds(SIMULATED_SEEDS)]);
     if web_built && server_built {
         let mut browser = services.offer_to(web::script_command(node, "e2e"));
         browser.env(SERVER_BINARY, workspace::server_binary());
@@ -87,6 +90,13 @@ fn run_complete(runner: &mut Runner) -> anyhow::Result<Steps> {
             "the web client or the server was not built",
         );
     }
+    // Last: it builds the server with fault points in place of the one that the steps before it have used.
+    let short = services.offer_to(chaos::short());
+    steps.commands(
+        runner,
+        "chaos, short",
+        [chaos::build_server(), chaos::build_chaos(), short],
+    );
     Ok(steps)
 }
 
