@@ -61,6 +61,7 @@ pub fn number(count: u64) -> f64 {
 
 /// When things happened in a row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Moments {
     /// The load began.
     pub began: Time,
@@ -76,6 +77,7 @@ pub struct Moments {
 
 /// How long writes waited: in the conversations that the fault concerned, in the others, and before the fault.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct WriteGaps {
     /// Before the fault, anywhere.
     pub before: Spread,
@@ -176,6 +178,7 @@ pub fn lateness(
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "whole milliseconds are exact")]
 mod tests {
     use super::*;
 

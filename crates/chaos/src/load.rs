@@ -9,7 +9,7 @@ pub mod send;
 pub mod stage;
 pub mod voice;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ const ZIPF_EXPONENT: f64 = 0.6;
 /// Things under way at once; more means that the cluster does not keep up, and new ones are skipped and counted.
 const UNDER_WAY_MAX: usize = 2_000;
 /// How long everybody may take to connect.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(120);
+const CONNECT_DEADLINE: Duration = Duration::from_mins(2);
 /// How long what is under way may take to end before somebody stops waiting for quiet.
 const QUIET_DEADLINE: Duration = Duration::from_secs(90);
 /// Pause between two looks at a condition.
@@ -153,7 +153,7 @@ impl Load {
                 down_since: Some(clock.now()),
                 ..Notes::default()
             }));
-            let conversations: HashMap<Uuid, usize> = people
+            let conversations: BTreeMap<Uuid, usize> = people
                 .conversations_of(n)
                 .filter_map(|index| Some((people.conversations.get(index)?.id, index)))
                 .collect();

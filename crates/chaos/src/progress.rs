@@ -1,5 +1,10 @@
 //! Tells whoever waits how far a run is: one line per step, with the time since the row began.
 
+#![expect(
+    clippy::print_stderr,
+    reason = "a command-line tool tells whoever waits for it"
+)]
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;

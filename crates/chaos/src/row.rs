@@ -105,6 +105,7 @@ impl Course {
 
 /// What was measured in a row.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Measured {
     /// When things happened.
     pub moments: Moments,
@@ -183,6 +184,7 @@ pub struct Held {
 
 /// What a row's figures are held against.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Verdict {
     /// Figures beside their limits.
     pub held: Vec<Held>,

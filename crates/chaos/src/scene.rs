@@ -15,8 +15,8 @@ use uuid::Uuid;
 use crate::clock::{Clock, span};
 use crate::figures::{Moments, WriteGaps, lateness, millis};
 use crate::judge;
-use crate::load::stage::value;
-use crate::load::{Load, voice};
+use crate::load::stage::{Done, value};
+use crate::load::{Load, Told, voice};
 use crate::people::People;
 use crate::progress::Progress;
 use crate::row::{Course, Fault, Measured, RowReport, Verdict};
@@ -245,9 +245,9 @@ struct Before {
 /// How long after the healing things were as they must be.
 #[derive(Clone, Copy, Debug, Default)]
 struct Healed {
-    owned_at: Option<Time>,
-    commands_at: Option<Time>,
-    heads_at: Option<Time>,
+    owned: Option<Time>,
+    commands: Option<Time>,
+    heads: Option<Time>,
 }
 
 async fn after_healing(world: &World, scene: &Scene) -> Healed {
@@ -274,11 +274,11 @@ async fn after_healing(world: &World, scene: &Scene) -> Healed {
         let converged = scene.load.converge(&heads, HEADS_DEADLINE).await;
         converged.is_ok().then(|| scene.clock.now())
     };
-    let (owned_at, commands_at, heads_at) = tokio::join!(owned, commands, heads);
+    let (owned, commands, heads) = tokio::join!(owned, commands, heads);
     Healed {
-        owned_at,
-        commands_at,
-        heads_at,
+        owned,
+        commands,
+        heads,
     }
 }
 
@@ -327,7 +327,7 @@ async fn finish<F: Fault + ?Sized>(
     );
 
     let history = &mut told.history;
-    history.meta.run = fault.id().to_owned();
+    fault.id().clone_into(&mut history.meta.run);
     history.meta.seed = bench.seed;
     let mut healing = |heals, healed_at, reached_at| {
         history.healings.push(Healing {
@@ -337,9 +337,9 @@ async fn finish<F: Fault + ?Sized>(
             reached_at,
         });
     };
-    healing(Heals::Owned, moments.healed, healed.owned_at);
-    healing(Heals::Commands, moments.healed, healed.commands_at);
-    healing(Heals::Heads, moments.healed, healed.heads_at);
+    healing(Heals::Owned, moments.healed, healed.owned);
+    healing(Heals::Commands, moments.healed, healed.commands);
+    healing(Heals::Heads, moments.healed, healed.heads);
     let settled_at = converged.is_ok().then_some(at_head);
     judge::add_log(world, &people, history).await?;
     judge::add_counters(world, history);
@@ -352,14 +352,41 @@ async fn finish<F: Fault + ?Sized>(
         writes: WriteGaps::of(&stage.waits(), &concerned, &nodes_hit, moments),
         late_before,
         late_after,
-        owned_ms: since(moments.healed, healed.owned_at),
-        commands_ms: since(moments.healed, healed.commands_at),
-        heads_ms: since(moments.healed, healed.heads_at),
+        owned_ms: since(moments.healed, healed.owned),
+        commands_ms: since(moments.healed, healed.commands),
+        heads_ms: since(moments.healed, healed.heads),
         settled_ms: since(moments.stopped, settled_at),
         concerned: concerned.len(),
         extra,
         ..Measured::default()
     };
+    count(&mut measured, done, &told);
+    read_counters(&mut measured, world, hands, &hands_before);
+    measured.judged(&report);
+    let mut verdict = Verdict::default();
+    verdict.must_have_happened("messages acked", measured.count("acked"));
+    verdict.must_have_happened("deliveries", measured.count("deliveries"));
+    verdict.must(told.unreadable == 0, "frames that could not be read");
+    if let Err(behind) = converged {
+        verdict.must(false, &format!("not at the head: {behind}"));
+    }
+    fault.judge(&measured, &mut verdict);
+    let mut words = report.worst();
+    for wrong in &verdict.wrong {
+        words.push_str(wrong);
+        words.push('\n');
+    }
+    if !words.is_empty() {
+        let path = bench
+            .keep
+            .join(format!("{}-{}.history", fault.id(), bench.seed));
+        judge::keep(&told.history, &path);
+    }
+    Ok(RowReport::of(fault, bench, measured, verdict, words))
+}
+
+/// Counters of the harness.
+fn count(measured: &mut Measured, done: &Done, told: &Told) {
     for (name, count) in [
         ("sent", value(&done.sent)),
         ("acked", value(&done.acked)),
@@ -384,6 +411,15 @@ async fn finish<F: Fault + ?Sized>(
     ] {
         measured.counts.insert(name.to_owned(), count);
     }
+}
+
+/// Counters of the nodes, and how often partitions changed hands from the fault on.
+fn read_counters(
+    measured: &mut Measured,
+    world: &World,
+    hands: BTreeMap<String, u64>,
+    hands_before: &BTreeMap<String, u64>,
+) {
     for name in COUNTERS {
         let mut count = world.counted(&format!("hubbub_{name}_total"));
         if count == 0 {
@@ -397,27 +433,6 @@ async fn finish<F: Fault + ?Sized>(
             .counters
             .insert(format!("hands_{reason}"), count.saturating_sub(already));
     }
-    measured.judged(&report);
-    let mut verdict = Verdict::default();
-    verdict.must_have_happened("messages acked", measured.count("acked"));
-    verdict.must_have_happened("deliveries", measured.count("deliveries"));
-    verdict.must(told.unreadable == 0, "frames that could not be read");
-    if let Err(behind) = converged {
-        verdict.must(false, &format!("not at the head: {behind}"));
-    }
-    fault.judge(&measured, &mut verdict);
-    let mut words = report.worst();
-    for wrong in &verdict.wrong {
-        words.push_str(wrong);
-        words.push('\n');
-    }
-    if !words.is_empty() {
-        let path = bench
-            .keep
-            .join(format!("{}-{}.history", fault.id(), bench.seed));
-        judge::keep(&told.history, &path);
-    }
-    Ok(RowReport::of(fault, bench, measured, verdict, words))
 }
 
 fn since(from: Time, reached_at: Option<Time>) -> Option<f64> {

@@ -334,10 +334,15 @@ impl World {
 
     /// Last lines of every node, for whoever looks into a failed run.
     pub fn last_words(&self, lines: usize) -> String {
-        self.nodes
-            .iter()
-            .map(|node| format!("--- {} ---\n{}\n", node.name(), node.last_lines(lines)))
-            .collect()
+        let mut words = String::new();
+        for node in &self.nodes {
+            words.push_str("--- ");
+            words.push_str(node.name());
+            words.push_str(" ---\n");
+            words.push_str(&node.last_lines(lines));
+            words.push('\n');
+        }
+        words
     }
 }
 

@@ -75,7 +75,7 @@ impl Fault for KillAtEachStep {
                 })
                 .collect::<Vec<_>>()
             {
-                let victim = (self.kills as usize + round) % world.nodes.len();
+                let victim = scene.choose(world.nodes.len());
                 self.kill_at(world, scene, victim, step).await?;
             }
             round += 1;

@@ -20,6 +20,9 @@ const AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// Longest wait of that kind, whatever the hint: the gap is to be measured, not padded.
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(1);
 
+/// An answer within this is the answer to the first attempt: the server's own deadline for a command is 4 s.
+const ANSWERED_SOON: Duration = Duration::from_secs(2);
+
 /// How a message is sent a second time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Again {
@@ -94,6 +97,7 @@ pub async fn send(
         Ended::Refused => one(&stage.done.failed),
         Ended::TryAgain(_) | Ended::Never => one(&stage.done.open),
     }
+    let is_settled = !retry && voice.notes().reconnects == reconnects;
     if acked_at.is_some() {
         match again {
             Again::No | Again::AtOnce => {}
@@ -105,6 +109,8 @@ pub async fn send(
                 one(&stage.done.repeated);
                 let _recorded = attempt.over_rest(node).await;
             }
+            // An ack names only the id, so a late one of an earlier attempt would pass for the answer to another body.
+            Again::OtherBody if !is_settled || !attempt.was_answered_soon(asked_at) => {}
             Again::OtherBody => {
                 one(&stage.done.keys_reused);
                 attempt.body.push_str(", or so");
@@ -149,6 +155,14 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
+    /// The first attempt was acked before the library would have sent it again.
+    fn was_answered_soon(&self, asked_at: Time) -> bool {
+        let acked = self.acked.as_ref();
+        acked.is_some_and(|(ack, at)| {
+            !ack.duplicate && crate::clock::span(asked_at, *at) < ANSWERED_SOON
+        })
+    }
+
     async fn over_the_connection(&mut self, retry: bool, twice: bool) -> Ended {
         let invoked_at = self.stage.clock.now();
         let node = self.voice.node();

@@ -1,6 +1,6 @@
 //! One connected person: a client of the library, everything it was told, and everything its sockets brought.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hubbub_checker::history::Time;
@@ -166,7 +166,7 @@ impl FrameTap for Tap {
 /// Writes down what the application is told, until the client ends.
 pub async fn listen(
     person: usize,
-    conversations: HashMap<Uuid, usize>,
+    conversations: BTreeMap<Uuid, usize>,
     clock: Clock,
     notes: Arc<Mutex<Notes>>,
     mut events: Events,

@@ -9,7 +9,7 @@ use hubbub_testkit::pg::Binaries;
 use tokio::process::Command;
 
 /// One look at the database may take this long: a whole log is some megabytes.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(60);
+const LOOK_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Looks at one database.
 #[derive(Clone, Debug)]

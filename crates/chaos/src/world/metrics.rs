@@ -45,6 +45,7 @@ fn parse(text: &str) -> Reading {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "whole numbers are exact")]
 mod tests {
     use super::parse;
 
