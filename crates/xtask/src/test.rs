@@ -9,7 +9,7 @@ use hubbub_testkit::settings;
 use crate::runner::Runner;
 use crate::steps::Steps;
 use crate::tools::Toolbox;
-use crate::{cargo, check, sim, types, web, workspace};
+use crate::{cargo, chaos, check, sim, types, web, workspace};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
