@@ -14,6 +14,7 @@
 pub mod client;
 pub mod counters;
 pub mod database;
+pub mod explore;
 mod judge;
 pub mod node;
 pub mod random;

@@ -123,8 +123,9 @@ fn many(options: &Options, first: u64) -> ExitCode {
         loop {
             match arrived.recv_timeout(PROGRESS) {
                 Ok(outcome) => {
-                    if summary.take(&outcome) && !options.keep_going {
-                        stop.store(true, Ordering::Relaxed);
+                    if summary.take(&outcome) {
+                        eprintln!("seed {} failed", outcome.seed);
+                        stop.fetch_or(!options.keep_going, Ordering::Relaxed);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}

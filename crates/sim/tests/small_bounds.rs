@@ -1,0 +1,44 @@
+//! Append, takeover and in-doubt resolution at small bounds, exhaustively (RELIABILITY.md, simulation).
+
+use hubbub_sim::explore::{Bounds, explore};
+
+/// Honest builds have no bad state; builds without the fence, with an epoch that stands still, or that try again under the same epoch, have.
+fn judge(bounds: Bounds) {
+    let explored = explore(bounds);
+    println!(
+        "{bounds:?}: {} states, {} ends",
+        explored.states, explored.ends
+    );
+    let is_sabotaged = cfg!(any(
+        feature = "sabotage-no-fence",
+        feature = "sabotage-epoch-not-bumped",
+        feature = "sabotage-retry-same-epoch"
+    ));
+    match explored.violation {
+        None => assert!(!is_sabotaged, "the sabotage was not noticed"),
+        Some((what, moves)) => {
+            assert!(is_sabotaged, "{what}, after:\n{}", moves.join("\n"));
+            println!("{what}, after:\n{}", moves.join("\n"));
+        }
+    }
+}
+
+#[test]
+fn no_order_of_two_commands_a_takeover_and_an_unknown_outcome_breaks_the_log() {
+    judge(Bounds {
+        commands: 2,
+        unknowns: 1,
+        takeovers: 1,
+        repetitions: 2,
+    });
+}
+
+#[test]
+fn no_order_of_two_unknown_outcomes_breaks_the_log() {
+    judge(Bounds {
+        commands: 2,
+        unknowns: 2,
+        takeovers: 0,
+        repetitions: 2,
+    });
+}
