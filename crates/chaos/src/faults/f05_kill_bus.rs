@@ -6,6 +6,8 @@ use crate::row::{Fault, Measured, Verdict};
 use crate::scene::Scene;
 use crate::world::World;
 
+/// Seconds that the server stands still before it dies: far less than it takes anybody to notice.
+const STILL_S: f64 = 0.5;
 /// Seconds that the server stays dead.
 const DEAD_S: f64 = 10.0;
 /// How late a delivery may be.
@@ -33,9 +35,12 @@ impl Fault for KillBus {
 
     async fn inject(&mut self, world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {
         self.victim = scene.choose(world.nodes.len());
-        world.buses.server(self.victim).kill();
+        // It stands still for a moment before it dies, so that something is on its way through it and is lost.
+        world.buses.server(self.victim).suspend();
         // Nobody's writes are to wait.
         scene.injected(std::collections::BTreeSet::new());
+        scene.last(STILL_S).await;
+        world.buses.server(self.victim).kill();
         scene.last(DEAD_S).await;
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use crate::history::{Access, Time};
+use crate::history::{Access, Fact, Time};
 use crate::index::{By, Index, Sighting};
 use crate::limits::Limits;
 use crate::report::Findings;
@@ -30,7 +30,13 @@ pub(super) fn nothing_is_shown_to_outsiders(
                 format!("{:?} of {user} was shown seq {seq} of {conversation}, of which they are no member there", sighting.by)
             });
         }
-        if let Some((ended_at, access)) = ends.over(index, user, &sighting, limits.after_removal) {
+        // To be told that one is out, however late by a node that stood still, is no access.
+        let tells_the_end =
+            matches!(&sighting.event.fact, Fact::Removed { user: gone } if *gone == user);
+        if !tells_the_end
+            && let Some((ended_at, access)) =
+                ends.over(index, user, &sighting, limits.after_removal)
+        {
             findings.found(|| {
                 format!(
                     "{:?} of {user} was shown seq {seq} of {conversation} at {}, though {access:?} ended at {ended_at}",
@@ -94,5 +100,72 @@ impl Ends {
             let (ended_at, ended) = changes.get(until.checked_sub(1)?)?;
             (*ended && sighting.at > ended_at + grace).then_some((*ended_at, scope))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use crate::history::{
+        Access, AccessChange, Event, Fact, Frame, FrameSeen, History, SECOND, Socket,
+    };
+    use crate::{Invariant, Limits, check};
+
+    const CHAT: Uuid = Uuid::from_u128(0xc1);
+    const ADA: Uuid = Uuid::from_u128(0xa1);
+    const BEN: Uuid = Uuid::from_u128(0xb1);
+
+    fn event(seq: u64, fact: Fact) -> Event {
+        Event {
+            conversation: CHAT,
+            epoch: 1,
+            seq,
+            command: Some(Uuid::from_u128(u128::from(seq))),
+            by: ADA,
+            fact,
+        }
+    }
+
+    /// Ben was removed at second 1, and is shown this event at second 13 by a node that stood still.
+    fn shown_late(shown: usize) -> u64 {
+        let events = vec![
+            event(
+                1,
+                Fact::Created {
+                    members: vec![ADA, BEN],
+                },
+            ),
+            event(2, Fact::HistoryFromJoin(false)),
+            event(3, Fact::Removed { user: BEN }),
+        ];
+        let mut history = History::default();
+        history.sockets.push(Socket {
+            socket: 1,
+            user: BEN,
+            session: None,
+            node: 0,
+            hello_at: 0,
+            cursors: Vec::new(),
+        });
+        history.frames.push(FrameSeen {
+            socket: 1,
+            at: 13 * SECOND,
+            frame: Frame::Event(events[shown].clone()),
+        });
+        history.access.push(AccessChange {
+            at: SECOND,
+            user: BEN,
+            access: Access::Conversation(CHAT),
+            ended: true,
+        });
+        history.events = events;
+        check(&history, &Limits::default()).count(Invariant::I11)
+    }
+
+    #[test]
+    fn the_end_itself_may_be_told_late_and_nothing_else() {
+        assert_eq!(shown_late(2), 0, "the own removal");
+        assert_eq!(shown_late(1), 1, "anything before it");
     }
 }
