@@ -399,6 +399,12 @@ impl Client {
                 });
             }
             ClientFrame::Send(send) => {
+                wires.trace.line(wires.now_ms, || {
+                    format!(
+                        "c{} sends {} on socket {}",
+                        self.number, send.id, line.socket
+                    )
+                });
                 let index = wires.recorder.attempt(
                     wires.now_ms,
                     send.id,
@@ -470,6 +476,9 @@ impl Client {
                 ServerFrame::Error(error) => {
                     if let Some(id) = error.id {
                         let outcome = outcome_of(error.code);
+                        wires.trace.line(wires.now_ms, || {
+                            format!("c{} hears of {id}: {outcome:?}", self.number)
+                        });
                         self.attempt_ended(socket, id, outcome, wires);
                     }
                 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use hubbub_checker::history::Digest;
 use hubbub_checker::{
-    Event as Seen, Fact, Fold, FoldKind, Happened, Healing, Heals, Limits, LineageRow, Reading,
-    Report, check,
+    Event as Seen, Fact, Fold, FoldKind, Frame, Happened, Healing, Heals, Limits, LineageRow,
+    Reading, Report, check,
 };
 use hubbub_domain::conversation::{Event, Recorded};
 use hubbub_event_log::LogReader;
@@ -86,6 +86,14 @@ fn leave_out_the_unreadable(wires: &mut Wires) {
             *complete = false;
         }
     }
+    for socket in &mut wires.recorder.history.sockets {
+        socket.cursors.retain(|(id, ..)| is_readable(id));
+    }
+    let frames = &mut wires.recorder.history.frames;
+    frames.retain(|seen| match &seen.frame {
+        Frame::Event(event) => is_readable(&event.conversation),
+        _ => true,
+    });
     wires
         .recorder
         .history

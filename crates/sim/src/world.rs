@@ -251,6 +251,7 @@ impl World {
         }
         if fails_over {
             wires.weather.slow_readers = 0;
+            wires.weather.store_late = 0;
             let at = moment(random);
             let lost = random.between(5, 1_500);
             act(at, Act::Snapshot);
@@ -499,9 +500,8 @@ impl World {
         }
         let life = node.life;
         for input in std::mem::take(&mut node.deferred) {
-            let to = To { node: number, life };
-            let at = self.wires.now_ms;
-            self.wires.schedule.at(at, Event::Node(to, input));
+            // At once: what is planned for this very moment comes after what has waited.
+            self.to_node(To { node: number, life }, input);
         }
     }
 
