@@ -1,11 +1,14 @@
 //! F5: one of three bus servers is killed. Writes do not wait; what was lost on the way is healed.
 
 use async_trait::async_trait;
+use hubbub_testkit::proxy::TcpProxy;
 
 use crate::row::{Fault, Measured, Verdict};
 use crate::scene::Scene;
 use crate::world::World;
 
+/// Servers of the bus.
+const BUSES: usize = 3;
 /// Seconds that the server stands still before it dies: far less than it takes anybody to notice.
 const STILL_S: f64 = 0.5;
 /// Seconds that the server stays dead.
@@ -34,7 +37,16 @@ impl Fault for KillBus {
     }
 
     async fn inject(&mut self, world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {
-        self.victim = scene.choose(world.nodes.len());
+        // The one that most nodes are connected to: another might not be missed by anybody.
+        self.victim = (0..BUSES)
+            .max_by_key(|bus| {
+                let lines = world
+                    .nodes
+                    .iter()
+                    .filter_map(|node| node.bus_lines.get(*bus));
+                lines.map(TcpProxy::open_connections).sum::<usize>()
+            })
+            .unwrap_or(0);
         // It stands still for a moment before it dies, so that something is on its way through it and is lost.
         world.buses.server(self.victim).suspend();
         // Nobody's writes are to wait.
