@@ -29,6 +29,9 @@ use crate::tables::{Image as TablesImage, Tables};
 pub const DAWN_MILLIS: i64 = 1_767_225_600_000;
 
 /// The result of a future that never waits. Every port here is such.
+///
+/// # Panics
+/// When the future waits.
 #[expect(
     clippy::panic,
     reason = "a port that waits is a mistake in the simulator"

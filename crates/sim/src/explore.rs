@@ -294,7 +294,7 @@ impl Stage {
 
     /// What was planned: no time passes, so timers are left out; opening a connection is no matter of order.
     fn collect(&mut self) {
-        while let Some((_, event)) = self.wires.schedule.next() {
+        while let Some((_, event)) = self.wires.schedule.pop() {
             match event {
                 Event::Store(from, Ask::OpenLane { lane, connection }) => {
                     let node = from.node;
@@ -303,8 +303,9 @@ impl Stage {
                     self.wires.random = Random::new(1);
                     self.hosts[node].run(&mut self.wires);
                 }
-                Event::Store(..) => self.pending.push(event),
-                Event::Node(_, NodeInput::Answer(_)) => self.pending.push(event),
+                Event::Store(..) | Event::Node(_, NodeInput::Answer(_)) => {
+                    self.pending.push(event);
+                }
                 Event::Node(..) | Event::Bus(..) | Event::Client(..) | Event::Act(_) => {}
             }
         }

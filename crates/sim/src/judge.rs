@@ -21,6 +21,10 @@ use crate::wires::Wires;
 const AGES: u64 = 3_600 * hubbub_checker::history::SECOND;
 
 /// How the world became whole again.
+#[expect(
+    clippy::struct_field_names,
+    reason = "three moments, all in milliseconds"
+)]
 pub(crate) struct Healed {
     /// When it was healed.
     pub(crate) healed_ms: u64,

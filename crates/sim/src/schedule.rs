@@ -58,7 +58,7 @@ impl<E> Schedule<E> {
     }
 
     /// The next event and its time.
-    pub fn next(&mut self) -> Option<(u64, E)> {
+    pub fn pop(&mut self) -> Option<(u64, E)> {
         self.heap
             .pop()
             .map(|Reverse(planned)| (planned.at_ms, planned.event))
@@ -80,7 +80,7 @@ mod tests {
         for (at, name) in [(5, "c"), (1, "a"), (5, "d"), (3, "b")] {
             schedule.at(at, name);
         }
-        let order: Vec<_> = std::iter::from_fn(|| schedule.next()).collect();
+        let order: Vec<_> = std::iter::from_fn(|| schedule.pop()).collect();
         assert_eq!(order, [(1, "a"), (3, "b"), (5, "c"), (5, "d")]);
     }
 }

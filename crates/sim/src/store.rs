@@ -17,6 +17,10 @@ use crate::wires::{Answer, Ask, NodeInput, To, Wires};
 const PAGE_ROWS: usize = 512;
 
 /// A question arrives: it is answered at this instant, and the answer sent on its way.
+#[expect(
+    clippy::single_match_else,
+    reason = "an answer that comes and one that does not stand beside each other"
+)]
 pub fn arrive(wires: &mut Wires, from: To, ask: Ask) {
     let Some(answer) = answer(wires, from, ask) else {
         return;
@@ -39,6 +43,7 @@ pub fn arrive(wires: &mut Wires, from: To, ask: Ask) {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm for each question")]
 fn answer(wires: &mut Wires, from: To, ask: Ask) -> Option<Answer> {
     let database = wires.database.clone();
     let me = from.incarnation();

@@ -63,7 +63,7 @@ impl Run {
 pub fn run(seed: u64, prints: bool) -> Run {
     let mut world = World::new(seed, prints);
     let mut steps = 0;
-    while let Some((at, event)) = world.wires.schedule.next() {
+    while let Some((at, event)) = world.wires.schedule.pop() {
         steps += 1;
         if matches!(event, Event::Act(Act::Judge)) {
             break;
@@ -280,10 +280,10 @@ impl World {
         self.wires.database.advance_to(at);
         self.wires.trace.mix(at);
         match event {
-            Event::Node(to, input) => self.to_node(to, input),
+            Event::Node(to, input) => self.reach_node(to, input),
             Event::Bus(node, message) => {
                 if let Some(life) = self.wires.lives.get(node).copied().flatten() {
-                    self.to_node(To { node, life }, NodeInput::Bus(message));
+                    self.reach_node(To { node, life }, NodeInput::Bus(message));
                 }
             }
             Event::Client(number, input) => {
@@ -291,7 +291,7 @@ impl World {
                     client.handle(input, &mut self.wires);
                 }
             }
-            Event::Store(from, ask) => self.to_store(from, ask),
+            Event::Store(from, ask) => self.reach_store(from, ask),
             Event::Act(act) => self.act(act),
         }
         if self.healed_ms.is_some() {
@@ -299,7 +299,7 @@ impl World {
         }
     }
 
-    fn to_store(&mut self, from: To, ask: Ask) {
+    fn reach_store(&mut self, from: To, ask: Ask) {
         if let Ask::Acquire { claims, .. } = &ask {
             for claim in claims {
                 let Some(owner) = claim.expected_owner.map(To::of) else {
@@ -326,7 +326,7 @@ impl World {
             .and_then(|node| node.process.as_ref())
     }
 
-    fn to_node(&mut self, to: To, input: NodeInput) {
+    fn reach_node(&mut self, to: To, input: NodeInput) {
         let Some(node) = self.nodes.get_mut(to.node) else {
             return;
         };
@@ -415,6 +415,10 @@ impl World {
         }
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "one arm for each thing that happens, which happens once"
+    )]
     fn act(&mut self, act: Act) {
         self.wires
             .trace
@@ -433,7 +437,7 @@ impl World {
             Act::Drain(number) => {
                 if let Some(life) = self.wires.lives.get(number).copied().flatten() {
                     self.wires.counters.one("ends in order");
-                    self.to_node(To { node: number, life }, NodeInput::Drain);
+                    self.reach_node(To { node: number, life }, NodeInput::Drain);
                 }
             }
             Act::Pause(number, length) => {
@@ -501,7 +505,7 @@ impl World {
         let life = node.life;
         for input in std::mem::take(&mut node.deferred) {
             // At once: what is planned for this very moment comes after what has waited.
-            self.to_node(To { node: number, life }, input);
+            self.reach_node(To { node: number, life }, input);
         }
     }
 
@@ -680,17 +684,4 @@ fn clock_offset(random: &mut Random) -> i64 {
     };
     let offset = i64::try_from(random.below(most)).unwrap_or(0);
     if random.chance(500) { offset } else { -offset }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::run;
-
-    #[test]
-    fn the_same_seed_gives_the_same_run_and_another_seed_another() {
-        let (one, again, other) = (run(3, false), run(3, false), run(4, false));
-        assert_eq!(one.trace_hash, again.trace_hash);
-        assert_eq!(one.counters, again.counters);
-        assert_ne!(one.trace_hash, other.trace_hash);
-    }
 }

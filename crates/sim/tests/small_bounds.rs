@@ -1,5 +1,10 @@
 //! Append, takeover and in-doubt resolution at small bounds, exhaustively (RELIABILITY.md, simulation).
 
+#![expect(
+    clippy::print_stdout,
+    reason = "the number of states is what one wants to see"
+)]
+
 use hubbub_sim::explore::{Bounds, explore};
 
 /// Honest builds have no bad state; builds without the fence, with an epoch that stands still, or that try again under the same epoch, have.

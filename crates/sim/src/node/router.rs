@@ -213,6 +213,7 @@ impl Router {
     }
 
     /// An attempt ended.
+    #[expect(clippy::needless_pass_by_value, reason = "an end is told once")]
     pub fn attempt(
         &mut self,
         number: u64,

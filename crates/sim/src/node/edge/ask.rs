@@ -344,6 +344,7 @@ impl EdgeAsk {
 
 impl EdgeAnswer {
     /// It was on its way and is lost.
+    #[must_use]
     pub fn unheard(self) -> Self {
         match self {
             Self::Heads(_) => Self::Heads(None),

@@ -1,0 +1,38 @@
+//! Seeds that once found something, and a few that never did.
+
+use hubbub_sim::run;
+
+fn is_clean(seed: u64) {
+    let outcome = run(seed, false);
+    assert!(
+        outcome.is_clean(),
+        "seed {seed}: {:?}\n{}",
+        outcome.findings,
+        outcome.report.worst()
+    );
+}
+
+#[test]
+fn seed_13_a_feed_waited_without_end_for_a_gap_that_had_closed_while_it_was_read() {
+    is_clean(13);
+}
+
+#[test]
+fn seed_95_an_edge_that_was_behind_repeated_what_led_up_to_a_head_read_from_the_log() {
+    is_clean(95);
+}
+
+#[test]
+fn a_dozen_seeds_are_clean() {
+    for seed in 0..12 {
+        is_clean(seed);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_and_another_seed_another() {
+    let (one, again, other) = (run(3, false), run(3, false), run(4, false));
+    assert_eq!(one.trace_hash, again.trace_hash);
+    assert_eq!(one.counters, again.counters);
+    assert_ne!(one.trace_hash, other.trace_hash);
+}
