@@ -301,6 +301,11 @@ impl World {
 
     fn reach_store(&mut self, from: To, ask: Ask) {
         if let Ask::Acquire { claims, .. } = &ask {
+            // Until a new owner begins, what a failover has lost may still be shown by whoever had it in hand.
+            let claimed =
+                |row: &EventRow| claims.iter().any(|claim| claim.partition == row.partition);
+            let begun: Vec<EventRow> = self.lost.extract_if(.., |row| claimed(row)).collect();
+            self.wires.recorder.lost(self.wires.now_ms, &begun);
             for claim in claims {
                 let Some(owner) = claim.expected_owner.map(To::of) else {
                     continue;
@@ -463,10 +468,6 @@ impl World {
                 }
             }
             Act::Away(away) => {
-                if !away {
-                    let lost = std::mem::take(&mut self.lost);
-                    self.wires.recorder.lost(self.wires.now_ms, &lost);
-                }
                 self.wires.weather.away = away;
                 self.wires.database.set_away(away);
             }

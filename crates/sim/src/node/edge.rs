@@ -399,6 +399,7 @@ impl Edge {
 
     fn lose_lineage(&mut self, partition: PartitionId, wires: &mut Wires) {
         wires.counters.one("lost lineages noticed");
+        self.serves = false;
         self.rooms.forget_all();
         for socket in self.sockets.keys().copied().collect::<Vec<_>>() {
             self.close(socket, close::DEGRADED, wires);

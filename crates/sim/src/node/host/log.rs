@@ -1,5 +1,10 @@
 //! What the lanes report, what is published, markers, and the ways out of Serving.
 
+#![expect(
+    clippy::wildcard_imports,
+    reason = "the second half of one room, split for reading"
+)]
+
 use super::*;
 
 impl Host {
