@@ -1,8 +1,11 @@
 //! What the lanes report, what is published, markers, and the ways out of Serving.
 
-#![expect(
-    clippy::wildcard_imports,
-    reason = "the second half of one room, split for reading"
+#![cfg_attr(
+    not(test),
+    expect(
+        clippy::wildcard_imports,
+        reason = "the second half of one room, split for reading"
+    )
 )]
 
 use super::*;
