@@ -154,6 +154,20 @@ impl PartitionFeed {
         self.advance(Vec::new(), now_ms)
     }
 
+    /// After [`Effect::LineageLost`]: all that was delivered up to `below` is still there, and nothing behind it has been. Goes on behind
+    /// `below`, wherever the log's `head` is by now: what a newer epoch has stored meanwhile is still to be delivered.
+    pub fn go_on(&mut self, below: Offset, head: PartitionHead, now_ms: u64) -> Vec<Effect> {
+        let mut effects = self.boot(
+            PartitionHead {
+                head: below,
+                ..head
+            },
+            now_ms,
+        );
+        effects.extend(self.on_head(head, None, now_ms));
+        effects
+    }
+
     /// Whether it delivers.
     pub fn is_booted(&self) -> bool {
         self.next.is_some()

@@ -4,7 +4,7 @@
 //! lineage lost ─▶ nothing more is given out of the partition
 //!              ─▶ read: its head, its lineage, and for every conversation given out here whether the log still holds the event
 //!              ─▶ sockets of the touched ones: `reset {from_seq}`, then what the log has from there on (as at a resume)
-//!              ─▶ deliver again behind the head
+//!              ─▶ deliver again behind what was not lost: newer events of the untouched ones, too
 //! ```
 //!
 //! When the loss reaches below what this node remembers (before it began, or rooms forgotten since), every socket has to resume: the
@@ -61,11 +61,13 @@ impl Hub {
         if below < began || self.rooms.was_crowded() {
             self.rooms.forget_all();
             self.close_all(close::DEGRADED, "lineage lost");
+            self.jobs.mend_ended(partition);
+            self.boot(&[head]);
         } else {
             self.reset(lost);
+            self.jobs.mend_ended(partition);
+            self.go_on(below, head);
         }
-        self.jobs.mend_ended(partition);
-        self.boot(&[head]);
     }
 
     fn reset(&mut self, lost: Vec<Lost>) {

@@ -83,6 +83,15 @@ impl Hub {
         }
     }
 
+    /// Delivers again behind `below`, up to where nothing was lost.
+    pub(super) fn go_on(&mut self, below: Offset, head: PartitionHead) {
+        let now = self.now_ms();
+        if let Some(feed) = self.feeds.get_mut(usize::from(head.partition.get())) {
+            let effects = feed.go_on(below, head, now);
+            self.run_effects(head.partition, effects, None);
+        }
+    }
+
     pub(super) fn on_time(&mut self) {
         let now = self.now_ms();
         let due: Vec<PartitionId> = self.waiting.iter().copied().collect();

@@ -285,6 +285,26 @@ fn a_lost_tail_that_a_new_owner_has_overwritten_shows_in_the_check() {
 }
 
 #[test]
+fn what_a_new_owner_stored_in_place_of_a_lost_tail_is_delivered_after_the_loss() {
+    let mut feed = booted(0);
+    feed.on_batch(batch(1, 1..=5), 0);
+    feed.on_batch(batch(2, 6..=6), 0);
+    let effects = feed.on_range(Offset::new(4), rows(2, 5..=6), 200);
+    assert_eq!(effects, vec![Effect::LineageLost]);
+    // Heard while it was looked at what is left.
+    assert_eq!(feed.on_batch(batch(2, 7..=7), 210), vec![]);
+    assert_eq!(feed.go_on(Offset::new(4), head(2, 7), 220), vec![]);
+    assert!(!feed.is_at_head());
+    let due = feed.deadline_ms().unwrap();
+    assert_eq!(feed.on_time(due), fetch(3, 6, Source::Log));
+    let mut left = vec![row(4, 1)];
+    left.extend([row(5, 2), row(6, 2)]);
+    let effects = feed.on_range(Offset::new(3), Fetched::Log(Ok(left)), 400);
+    assert_eq!(delivered_rows(&effects), [(5, 2), (6, 2), (7, 2)]);
+    assert!(feed.is_at_head());
+}
+
+#[test]
 fn a_lost_tail_below_the_boot_shows_in_the_check() {
     let mut feed = booted(5);
     assert_eq!(feed.on_head(head(2, 6), None, 0), fetch(4, 6, Source::Log));
