@@ -33,7 +33,7 @@ pub const ROUTED_MAX: usize = 16_384;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How long the bus may have been silent for a command to wait for it: a reconnection to another server is over by then.
 const BUS_BLINK: Duration = Duration::from_secs(1);
-/// What a client is told to wait when nobody serves its conversation.
+/// What a client is told to wait when nobody serves its conversation, and what an open command waits for an owner without room to store.
 const RETRY_AFTER_MS: u32 = 1_000;
 /// What a client is told to wait when too many commands wait already.
 const BUSY_RETRY_AFTER_MS: u32 = 250;
@@ -171,9 +171,8 @@ impl Router {
                         // Definite for this attempt; while time is left another one may find the next owner, unless this node itself
                         // cannot see the rows that would name it.
                         refused = SubmitError::Unavailable { retry_after_ms };
-                        pause = Duration::from_millis(u64::from(retry_after_ms)).max(LOOK_AGAIN);
-                        let left = until.saturating_duration_since(Instant::now());
-                        if pause >= left {
+                        pause = as_told(retry_after_ms);
+                        if pause >= until.saturating_duration_since(Instant::now()) {
                             return Err(if open {
                                 SubmitError::UnknownOutcome
                             } else {
@@ -188,8 +187,21 @@ impl Router {
                     Attempt::Answered(OwnerReply::StorageFull) if !open => {
                         return Err(SubmitError::StorageFull);
                     }
-                    // Definite for this attempt but not for an earlier open one: the probe before the append must get through first.
-                    Attempt::Answered(OwnerReply::Busy { .. } | OwnerReply::StorageFull) => {}
+                    // Definite for this attempt but not for an earlier open one: the probe before the append must get through first. Who
+                    // refuses for want of room is not asked more often than it says.
+                    Attempt::Answered(
+                        reply @ (OwnerReply::Busy { .. } | OwnerReply::StorageFull),
+                    ) => {
+                        let told = if let OwnerReply::Busy { retry_after_ms } = reply {
+                            retry_after_ms
+                        } else {
+                            RETRY_AFTER_MS
+                        };
+                        pause = as_told(told);
+                        if pause >= until.saturating_duration_since(Instant::now()) {
+                            return Err(SubmitError::UnknownOutcome);
+                        }
+                    }
                     Attempt::Answered(
                         reply @ (OwnerReply::Accepted(_)
                         | OwnerReply::Marked
@@ -271,6 +283,11 @@ impl Router {
             }
         }
     }
+}
+
+/// How long to wait before the owner that said so is asked again; another owner is asked at once.
+fn as_told(retry_after_ms: u32) -> Duration {
+    Duration::from_millis(retry_after_ms.into()).max(LOOK_AGAIN)
 }
 
 /// Counts a command while it is under way, whatever way it ends.

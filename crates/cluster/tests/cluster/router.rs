@@ -121,6 +121,31 @@ async fn an_attempt_that_stays_open_is_unknown_never_failed() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_open_command_asks_a_busy_or_full_owner_no_more_often_than_it_is_told() {
+    for refused in [
+        OwnerReply::Busy {
+            retry_after_ms: 1_000,
+        },
+        OwnerReply::StorageFull,
+    ] {
+        let net = Net::new();
+        let host = Host::answering([OwnerReply::Unknown, refused.clone()]);
+        let router = net.node(1, &host).await;
+        net.view
+            .learn(partition(), Epoch::new(3), Some(incarnation(1)));
+        let begun = tokio::time::Instant::now();
+        let answer = router
+            .submit(command(), false, Duration::from_secs(4), None)
+            .await;
+        assert_eq!(answer, Err(SubmitError::UnknownOutcome));
+        let attempts = host.seen.lock().len();
+        assert!((2..=5).contains(&attempts), "{refused:?}: {attempts}");
+        // Waiting longer than there is time helps nobody.
+        assert!(begun.elapsed() < Duration::from_secs(4));
+    }
+}
+
 #[tokio::test]
 async fn without_an_owner_the_answer_is_unavailable_as_nothing_was_handed_over() {
     let net = Net::new();
