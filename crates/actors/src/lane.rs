@@ -9,8 +9,11 @@
 //! | fenced | leave Serving | dropped |
 //! | this command id exists | the ids are looked up; partitions with a duplicate are taken back, the others' rows go again | dropped if taken back |
 //! | refused, nothing stored | taken back, answered so | dropped |
-//! | no definite answer | leave Serving as in doubt; the connection is given up | dropped |
+//! | no definite answer, to markers too | every partition of the lane leaves Serving as in doubt; the connection is given up | dropped, of all |
 //! | offset or seq taken, half stored | leave Serving as broken | dropped |
+//!
+//! Without an answer the lane goes on over another connection, after a failover perhaps to another server. That one may lack what was stored
+//! last, of partitions with nothing under way as well; an append under an old epoch would leave a hole there. So each is acquired anew first.
 //!
 //! Never: a pool checkout, a time limit around a statement (the log's own lane has one, and says `Unknown`), a reply to a caller.
 
@@ -81,7 +84,7 @@ pub enum Report {
     },
     /// The epoch has moved on.
     Fenced,
-    /// An append has no definite answer.
+    /// A statement of the lane has no definite answer, whether or not it was about this partition.
     InDoubt,
     /// The log contradicts this process.
     Broken,
@@ -92,7 +95,7 @@ pub enum Report {
         /// What the store said.
         refusal: Refusal,
     },
-    /// Nobody knows whether the marker write is stored; writing it again is harmless.
+    /// The answer to the marker write makes no sense; writing it again is harmless.
     MarkersUnknown,
 }
 
