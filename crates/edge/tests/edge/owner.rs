@@ -132,6 +132,12 @@ impl Owner {
             .ok();
     }
 
+    /// Events in the log, over all partitions.
+    pub(crate) async fn stored(&self) -> u64 {
+        let inner = self.inner.lock().await;
+        inner.offsets.values().map(|offset| offset.get()).sum()
+    }
+
     async fn store(&self, inner: &mut Inner, command: &Command) -> Result<Accepted, SubmitError> {
         let conversation = inner
             .conversations

@@ -37,6 +37,16 @@ async fn events(socket: &mut Socket, count: usize) -> Vec<u64> {
     seqs
 }
 
+/// Like [`events`], of a room whose creation may or may not have been given out before the socket was seated.
+async fn events_behind_the_creation(socket: &mut Socket, count: usize) -> Vec<u64> {
+    let mut seqs = events(socket, count).await;
+    if seqs.first() == Some(&1) {
+        seqs.remove(0);
+        seqs.extend(events(socket, 1).await);
+    }
+    seqs
+}
+
 async fn epoch_of(rig: &Rig, who: &Person, conversation: uuid::Uuid) -> u64 {
     rig.api(who, "GET", &format!("/conversations/{conversation}"), None)
         .await
@@ -149,8 +159,12 @@ async fn a_cursor_from_before_a_removal_begins_at_the_own_joining() {
     let group = rig.group(&ada, &[&bob]).await;
     let epoch = epoch_of(&rig, &ada, group).await;
     let members = format!("/conversations/{group}/members");
+    let mut watch = rig.socket(&ada).await;
+    watch.one("live").await;
     rig.api(&ada, "DELETE", &format!("{members}/{}", bob.id), None)
         .await;
+    // The node has given the removal out: a socket seated before that would rightly hear of it.
+    watch.one("event").await;
     let mut out = rig.socket_at(0, &bob, json!([[group, epoch, 1]])).await;
     assert_eq!(out.until("live").await.len(), 1, "who is out hears nothing");
     rig.send(&ada, group, "meanwhile").await;
@@ -225,7 +239,7 @@ async fn loss_doubling_and_delay_on_the_bus_do_not_show() {
         });
         say(&rig, &ada, group, 1).await;
         assert_eq!(
-            events(&mut socket, 101).await,
+            events_behind_the_creation(&mut socket, 101).await,
             (2..=102).collect::<Vec<u64>>(),
             "inline: {inline}"
         );
@@ -257,7 +271,7 @@ async fn a_client_that_does_not_read_is_resynced_and_others_are_not_held_up() {
     lazy.one("live").await;
     eager.one("live").await;
     let big = "x".repeat(16_000);
-    let count = 2_000_u64;
+    let count = 1_200_u64;
     let talk = async {
         for _ in 0..count {
             let command = message(
@@ -285,7 +299,7 @@ async fn a_client_that_does_not_read_is_resynced_and_others_are_not_held_up() {
         resyncs += u32::from(frame["t"] == "resync");
         follow(&frame, &mut at);
     }
-    assert!(resyncs > 0, "32 MB cannot have fitted");
+    assert!(resyncs > 0, "19 MB cannot have fitted");
 }
 
 /// Rule 2: one more each time, or a jump where a resync says.

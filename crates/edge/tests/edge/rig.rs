@@ -15,6 +15,7 @@ use hubbub_bus::MemoryBus;
 use hubbub_edge::{Edge, EdgeDeps, EdgeLimits, EdgeOptions, Neighbours};
 use hubbub_telemetry::{Metrics, SystemClock};
 use hubbub_testkit::fresh_uuid;
+use hubbub_testkit::wait::eventually;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -193,12 +194,19 @@ impl Rig {
             .unwrap()
     }
 
-    /// A group of `owner` with the others.
+    /// A group of `owner` with the others, which every edge has given out: a socket seated before that would rightly hear of it.
     pub(crate) async fn group(&self, owner: &Person, others: &[&Person]) -> Uuid {
         let members: Vec<Uuid> = others.iter().map(|person| person.id).collect();
         let body = json!({"kind": "group", "title": "a group", "members": members});
         let answer = self.api(owner, "POST", "/conversations", Some(body)).await;
         assert_eq!(answer.status, 201, "{answer:?}");
+        let stored = self.owner.stored().await;
+        for edge in 0..self.edges.len() {
+            eventually(PATIENCE, "the edge to hear of the group", async || {
+                self.metric(edge, "hubbub_feed_events_total").await >= stored
+            })
+            .await;
+        }
         answer.json()["id"].as_str().unwrap().parse().unwrap()
     }
 
