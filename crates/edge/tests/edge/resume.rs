@@ -288,14 +288,18 @@ async fn a_client_that_does_not_read_is_resynced_and_others_are_not_held_up() {
     let listen = async {
         let mut at = 1;
         while at < count + 1 {
-            let frame = eager.hear().await.unwrap();
+            let Some(frame) = eager.hear().await else {
+                panic!("closed {:?} behind {at}", eager.closed);
+            };
             follow(&frame, &mut at);
         }
     };
     tokio::join!(talk, listen);
     let (mut at, mut resyncs) = (1, 0);
     while at < count + 1 {
-        let frame = lazy.hear().await.unwrap();
+        let Some(frame) = lazy.hear().await else {
+            panic!("closed {:?} behind {at}", lazy.closed);
+        };
         resyncs += u32::from(frame["t"] == "resync");
         follow(&frame, &mut at);
     }
