@@ -74,6 +74,11 @@ describe("the connection", () => {
     expect(late.state).toMatchObject({ at: "waiting", delay_ms: 0 });
   });
 
+  it("takes a late hello for a lost line, not for the end of the session", () => {
+    const { state } = play({ on: "start" }, { on: "opened" }, closed(4401));
+    expect(state).toMatchObject({ at: "waiting", reason: "unreachable" });
+  });
+
   it("backs off far when there are too many sockets", () => {
     const { state } = play(...TO_LIVE, closed(4429));
     if (state.at !== "waiting") throw new Error("not waiting");

@@ -34,7 +34,8 @@ export const CLOSE = {
 export function reasonOfClose(code: number, reached: boolean): Reason {
   switch (code) {
     case CLOSE.sessionEnded:
-      return "session_ended";
+      // Before the welcome it may only mean that our hello was late (a stalled line, a tab put to sleep): REST tells whether it is over.
+      return reached ? "session_ended" : "unreachable";
     case CLOSE.restart:
     case CLOSE.goingAway:
       return "server_restarting";
