@@ -79,6 +79,8 @@ pub struct Bench {
     pub seed: u64,
     /// Less of everything.
     pub short: bool,
+    /// The times of the checker's limits are multiplied by this.
+    pub patience: u64,
     /// Minutes that a row's fault lasts, where it can last; `None`: as long as the row needs.
     pub minutes: Option<f64>,
     /// Things a second, instead of what rows choose.
@@ -165,7 +167,8 @@ impl Scene {
 /// # Errors
 /// When it could not be carried out; nothing is proved then.
 pub async fn run<F: Fault + ?Sized>(fault: &mut F, bench: &Bench) -> anyhow::Result<RowReport> {
-    let course = fault.course(bench);
+    let mut course = fault.course(bench);
+    course.checker.stretch(bench.patience);
     let progress = &bench.progress;
     progress.told("start");
     let mut world = World::start(bench.binary.clone(), &course.shape).await?;

@@ -9,6 +9,8 @@ use crate::world::World;
 
 /// Three leases of four seconds.
 const STOPPED_S: f64 = 12.0;
+/// The same on the clock of the checker.
+const STOPPED_US: u64 = 12 * hubbub_checker::history::SECOND;
 /// Milliseconds between the commit of an append and its acks, so that a stop finds some in between.
 const BETWEEN_MS: u32 = 20;
 
@@ -39,6 +41,8 @@ impl Fault for StopOwner {
             .shape
             .environment
             .push(("HUBBUB_FAULT_POINTS".to_owned(), points));
+        // What stood in the queues of a stopped node is shown when it goes on, also to whom a removal met meanwhile.
+        course.checker.after_removal += STOPPED_US;
         course
     }
 
@@ -82,6 +86,7 @@ impl Fault for StopOwner {
         verdict.others_unharmed(measured);
         verdict.must_have_happened("takeovers", measured.takeovers());
         verdict.must_have_happened("writes concerned", measured.writes.concerned.count as u64);
+        verdict.remark("what is shown after a removal (I11) is held against the stop and 1 s: a node that goes on first tells what had reached it");
         verdict.remark("split-brain acks would show as I1, I3 or I12: an ack that the log of the new epoch does not bear out");
     }
 }
