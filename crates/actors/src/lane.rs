@@ -9,11 +9,8 @@
 //! | fenced | leave Serving | dropped |
 //! | this command id exists | the ids are looked up; partitions with a duplicate are taken back, the others' rows go again | dropped if taken back |
 //! | refused, nothing stored | taken back, answered so | dropped |
-//! | no definite answer, to markers too | every partition of the lane leaves Serving as in doubt; the connection is given up | dropped, of all |
+//! | no definite answer | leave Serving as in doubt; the connection is given up | dropped |
 //! | offset or seq taken, half stored | leave Serving as broken | dropped |
-//!
-//! Without an answer the lane goes on over another connection, after a failover perhaps to another server. That one may lack what was stored
-//! last, of partitions with nothing under way as well; an append under an old epoch would leave a hole there. So each is acquired anew first.
 //!
 //! Never: a pool checkout, a time limit around a statement (the log's own lane has one, and says `Unknown`), a reply to a caller.
 
@@ -84,7 +81,7 @@ pub enum Report {
     },
     /// The epoch has moved on.
     Fenced,
-    /// A statement of the lane has no definite answer, whether or not it was about this partition.
+    /// An append has no definite answer.
     InDoubt,
     /// The log contradicts this process.
     Broken,
@@ -95,7 +92,7 @@ pub enum Report {
         /// What the store said.
         refusal: Refusal,
     },
-    /// The answer to the marker write makes no sense; writing it again is harmless.
+    /// Nobody knows whether the marker write is stored; writing it again is harmless.
     MarkersUnknown,
 }
 

@@ -105,9 +105,7 @@ impl LaneCore {
         self.queue.draw_markers()
     }
 
-    /// How a batch ended. Whatever is not certainly stored and not certainly absent leaves Serving: only a new epoch may look. Without an
-    /// answer every partition that is open here leaves, whether or not it had rows in the batch: the next connection may lead to another
-    /// server that lacks the last rows of any of them, and the old epoch would append behind that hole.
+    /// How a batch ended. Whatever is not certainly stored and not certainly absent leaves Serving: only a new epoch may look.
     pub fn settle(&mut self, drawn: Drawn, outcome: &AppendOutcome) -> Settled {
         if *outcome == AppendOutcome::Conflict(Conflict::Command) {
             return Settled::LookUp(drawn);
@@ -122,7 +120,7 @@ impl LaneCore {
             AppendOutcome::Unknown if sabotage::RETRY_SAME_EPOCH => {
                 self.take_back_all(&drawn, &TakeBack::Rerun { found: Vec::new() })
             }
-            AppendOutcome::Unknown => self.leave_all(),
+            AppendOutcome::Unknown => self.leave(&drawn, || Report::InDoubt),
             AppendOutcome::Conflict(_) | AppendOutcome::Broken => {
                 self.leave(&drawn, || Report::Broken)
             }
@@ -199,16 +197,12 @@ impl LaneCore {
         told
     }
 
-    /// How a marker write ended. It has no uniqueness to violate and only raises values, so what was not stored is simply written again.
-    /// Without an answer it costs the connection, and with it every partition that is open here, as an append does.
+    /// How a marker write ended. It has no uniqueness to violate and only raises values, so whatever is open is simply written again.
     pub fn settle_markers(
         &mut self,
         fence: &[(PartitionId, Epoch)],
         outcome: &AppendOutcome,
     ) -> Vec<Told> {
-        if *outcome == AppendOutcome::Unknown && !sabotage::RETRY_SAME_EPOCH {
-            return self.leave_all();
-        }
         let mut told = Vec::with_capacity(fence.len());
         for (partition, epoch) in fence {
             let report = match outcome {
@@ -246,18 +240,6 @@ impl LaneCore {
             }
         }
         told
-    }
-
-    /// Nobody goes on under an epoch that was read or written over a connection that is given up.
-    fn leave_all(&mut self) -> Vec<Told> {
-        let open = self.queue.close_all();
-        open.into_iter()
-            .map(|(partition, epoch)| Told {
-                partition,
-                epoch,
-                report: Report::InDoubt,
-            })
-            .collect()
     }
 
     fn leave(&mut self, drawn: &Drawn, report: impl Fn() -> Report) -> Vec<Told> {

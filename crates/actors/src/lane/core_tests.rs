@@ -145,49 +145,22 @@ fn a_partition_that_is_said_to_be_both_or_neither_is_broken() {
 }
 
 #[test]
-fn without_an_answer_every_partition_of_the_lane_is_in_doubt_idle_and_waiting_ones_too() {
-    let mut lane = lane(&[(1, 1)]);
+fn without_an_answer_exactly_the_partitions_of_the_batch_are_in_doubt() {
+    let mut lane = lane(&[(1, 1), (2, 1)]);
     let drawn = lane.draw();
     push(&mut lane, 1, 2, far());
     push(&mut lane, 3, 1, far());
     is(
         settle(&mut lane, drawn, &AppendOutcome::Unknown),
-        &[(1, "InDoubt"), (2, "InDoubt"), (3, "InDoubt")],
+        &[(1, "InDoubt"), (2, "InDoubt")],
     );
-    nothing_goes_on_under_the_old_epoch(&mut lane);
-}
-
-#[test]
-fn markers_without_an_answer_put_every_partition_of_the_lane_in_doubt() {
-    let mut lane = lane(&[(3, 1)]);
-    is(
-        lane.settle_markers(&[(p(1), EPOCH)], &AppendOutcome::Unknown),
-        &[(1, "InDoubt"), (2, "InDoubt"), (3, "InDoubt")],
+    assert_eq!(lane.rows(), 1, "what waits of the third goes on");
+    push(&mut lane, 1, 2, far());
+    assert_eq!(
+        lane.rows(),
+        1,
+        "and nothing more is taken under the old epoch"
     );
-    nothing_goes_on_under_the_old_epoch(&mut lane);
-}
-
-#[test]
-fn a_partition_is_in_doubt_under_the_epoch_it_has_by_now() {
-    let mut lane = lane(&[(1, 1)]);
-    let drawn = lane.draw();
-    lane.close(p(2), EPOCH);
-    let newer = Epoch::new(EPOCH.get() + 1);
-    lane.open(p(1), newer);
-    let told = settle(&mut lane, drawn, &AppendOutcome::Unknown);
-    let told: Vec<_> = told
-        .iter()
-        .map(|told| (told.partition, told.epoch))
-        .collect();
-    assert_eq!(told, [(p(1), newer), (p(3), EPOCH)]);
-}
-
-fn nothing_goes_on_under_the_old_epoch(lane: &mut LaneCore) {
-    for partition in 1..=3 {
-        push(lane, partition, 9, far());
-    }
-    assert!(lane.is_empty() && lane.draw().is_empty());
-    assert_eq!((lane.rows(), lane.bytes()), (0, 0));
 }
 
 #[test]
@@ -260,9 +233,13 @@ fn a_conflict_that_no_look_up_explains_is_repeated_only_so_often() {
 }
 
 #[test]
-fn markers_that_are_neither_stored_nor_fenced_are_written_again_and_cost_no_ownership() {
+fn markers_without_an_answer_are_written_again_and_cost_no_ownership() {
     let mut lane = lane(&[]);
     let fence = [(p(1), EPOCH), (p(2), EPOCH), (p(3), EPOCH)];
+    is(
+        lane.settle_markers(&fence[..1], &AppendOutcome::Unknown),
+        &[(1, "MarkersUnknown")],
+    );
     let outcome = AppendOutcome::Done {
         committed: vec![p(1)],
         fenced: vec![p(2)],

@@ -139,16 +139,6 @@ impl LaneQueue {
         }
     }
 
-    /// Drops everything that waits; who was open under which epoch, ascending by partition.
-    pub fn close_all(&mut self) -> Vec<(PartitionId, Epoch)> {
-        let open: BTreeMap<PartitionId, Epoch> = std::mem::take(self)
-            .partitions
-            .into_iter()
-            .map(|(partition, backlog)| (partition, backlog.epoch))
-            .collect();
-        open.into_iter().collect()
-    }
-
     /// The epoch under which a partition is open here.
     pub fn epoch(&self, partition: PartitionId) -> Option<Epoch> {
         self.partitions.get(&partition).map(|backlog| backlog.epoch)

@@ -33,7 +33,7 @@ impl LaneTask {
                 stats.append_unknowns.one();
                 tracing::warn!(
                     rows,
-                    "append without an answer: all partitions of the lane are in doubt"
+                    "append without an answer: its partitions are in doubt"
                 );
             }
         }

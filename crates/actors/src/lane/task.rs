@@ -153,7 +153,7 @@ impl LaneTask {
         if let Some(exported) = self.shared.exported.get() {
             exported.append(drawn.rows(), begun.elapsed().as_secs_f64());
         }
-        let alive = self.goes_on_after(&outcome);
+        let alive = outcome != AppendOutcome::Unknown;
         self.settle(drawn, outcome).await;
         alive
     }
@@ -167,28 +167,12 @@ impl LaneTask {
         fault::point("markers.before");
         let outcome = lane.write_markers(fence.clone(), updates).await;
         fault::point("markers.after");
-        let alive = self.goes_on_after(&outcome);
-        match &outcome {
-            AppendOutcome::Done { .. } => self.shared.stats.markers_stored.add(as_u64(count)),
-            AppendOutcome::Unknown => {
-                tracing::warn!(
-                    count,
-                    "markers without an answer: all partitions of the lane are in doubt"
-                );
-            }
-            AppendOutcome::Refused(_) | AppendOutcome::Conflict(_) | AppendOutcome::Broken => {}
+        let alive = outcome != AppendOutcome::Unknown;
+        if matches!(outcome, AppendOutcome::Done { .. }) {
+            self.shared.stats.markers_stored.add(as_u64(count));
         }
         let told = self.core.settle_markers(&fence, &outcome);
         self.tell(told);
-        alive
-    }
-
-    /// `false` when the connection is to be given up. Who was opened while the statement was under way is then in doubt like the others.
-    fn goes_on_after(&mut self, outcome: &AppendOutcome) -> bool {
-        let alive = *outcome != AppendOutcome::Unknown;
-        if !alive {
-            self.gather();
-        }
         alive
     }
 
