@@ -240,6 +240,7 @@ impl Node {
                         tally.count(&reply, asked.elapsed());
                         if let OwnerReply::Busy { retry_after_ms } = reply {
                             let pause = Duration::from_millis(retry_after_ms.into());
+                            // What a client does that is asked to come later.
                             tokio::time::sleep(pause).await;
                         }
                     }
@@ -269,6 +270,7 @@ impl Node {
                     tally.count(&reply, asked.elapsed());
                 });
             }
+            // The pace of the offer, not a wait for something to happen.
             tokio::time::sleep(BEAT).await;
         }
         let rate = tally.print(phase, begun.elapsed().as_secs_f64());
@@ -339,7 +341,7 @@ fn seconds() -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement of some time"]
+#[ignore = "a measurement for people: prints figures, HUBBUB_OVERLOAD_SECONDS says how long; fault row F19 is the check"]
 async fn four_times_the_load_over_a_slow_store() {
     let log = over_a_slow_store();
     let node = Node::start(Arc::new(log)).await;
@@ -348,7 +350,7 @@ async fn four_times_the_load_over_a_slow_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement of some time"]
+#[ignore = "a measurement for people: prints figures, HUBBUB_OVERLOAD_SECONDS says how long; fault row F19 is the check"]
 async fn many_times_the_senders_over_postgres() {
     let Some(scratch) = PgScratch::create() else {
         return;

@@ -451,6 +451,7 @@ mod tests {
             .expect("is up");
         cut.set_status(BusStatus::Down);
         send(&bus, "unheard there").await;
+        // In virtual time.
         tokio::time::sleep(Duration::from_secs(3)).await;
         assert_eq!(cut.silent_for(), Duration::from_secs(3));
         assert_eq!(bus.silent_for(), Duration::ZERO);

@@ -56,6 +56,7 @@ impl Fault for FailOver {
         {
             line.swallow_replies();
         }
+        // Part of the fault; that bytes were lost meanwhile is counted, and the run is void without.
         tokio::time::sleep(ANSWERS_LOST).await;
         let began = Instant::now();
         tokio::task::block_in_place(|| {

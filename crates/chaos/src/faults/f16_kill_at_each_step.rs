@@ -119,7 +119,7 @@ impl KillAtEachStep {
             format!("{step}=kill@{nth}"),
         )];
         // A clean end hands over what it owns; the next start gets its share back.
-        end_cleanly(world, victim).await;
+        end_cleanly(world, victim).await?;
         world.nodes[victim].start_again()?;
         let deadline = Instant::now() + PATIENCE;
         while world.nodes[victim].exit_status().is_none() && Instant::now() < deadline {
@@ -136,10 +136,17 @@ impl KillAtEachStep {
     }
 }
 
-async fn end_cleanly(world: &mut World, victim: usize) {
+/// Fails when the node does not end in time: a second one beside it would be another fault than this row's.
+async fn end_cleanly(world: &mut World, victim: usize) -> anyhow::Result<()> {
     world.nodes[victim].terminate();
     let deadline = Instant::now() + PATIENCE;
-    while world.nodes[victim].exit_status().is_none() && Instant::now() < deadline {
+    while world.nodes[victim].exit_status().is_none() {
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "{} does not end",
+            world.nodes[victim].name()
+        );
         tokio::time::sleep(LOOK_EVERY).await;
     }
+    Ok(())
 }

@@ -25,7 +25,7 @@ use crate::judge;
 use crate::row::{Fault, Measured, RowReport, Verdict};
 use crate::scene::{Bench, Scene};
 use crate::world::World;
-use crate::world::node::{Node, NodePlan};
+use crate::world::node::{Node, NodePlan, START_DEADLINE};
 
 /// Kills; fewer in a short run.
 const KILLS: u64 = 200;
@@ -124,6 +124,7 @@ impl Fault for EmbeddedKills {
                     rng.random(),
                 ));
             }
+            // The fault itself: a life ends at any moment, whatever is under way.
             tokio::time::sleep(Duration::from_millis(rng.random_range(LIFE_MS))).await;
             node.kill();
             while sending.join_next().await.is_some() {}
@@ -141,7 +142,12 @@ impl Fault for EmbeddedKills {
             }
         }
         node.terminate();
+        let deadline = tokio::time::Instant::now() + START_DEADLINE;
         while node.exit_status().is_none() {
+            ensure!(
+                tokio::time::Instant::now() < deadline,
+                "the node does not end"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let not_whole = look(node.data(), &mut history).await?;
