@@ -136,21 +136,36 @@ impl Deployment {
 
     /// Waits until every node owns at least that share of all partitions.
     pub(crate) async fn wait_until_shared(&self, percent_min: usize) {
+        let what = format!("every node to own {percent_min} % of all partitions");
+        eventually(PATIENCE, &what, async || self.is_shared(percent_min)).await;
+    }
+
+    /// Like [`Self::wait_until_shared`], for nodes that may end by themselves until then: those are started again.
+    pub(crate) async fn wait_until_shared_restarting(&mut self, percent_min: usize) {
+        let what = format!("every node to own {percent_min} % of all partitions");
+        eventually(PATIENCE, &what, async || {
+            for node in &mut self.nodes {
+                if node.has_ended() {
+                    node.restart().await;
+                }
+            }
+            self.is_shared(percent_min)
+        })
+        .await;
+    }
+
+    fn is_shared(&self, percent_min: usize) -> bool {
         let all: usize = self
             .sql("select count(*) from log_partition")
             .parse()
             .expect("a number");
-        let what = format!("every node to own {percent_min} % of {all} partitions");
-        eventually(PATIENCE, &what, async || {
-            let owned = self.ownership();
-            owned.values().sum::<usize>() == all
-                && self.nodes.iter().all(|node| {
-                    owned
-                        .get(node.name())
-                        .is_some_and(|count| count * 100 >= all * percent_min)
-                })
-        })
-        .await;
+        let owned = self.ownership();
+        owned.values().sum::<usize>() == all
+            && self.nodes.iter().all(|node| {
+                owned
+                    .get(node.name())
+                    .is_some_and(|count| count * 100 >= all * percent_min)
+            })
     }
 }
 

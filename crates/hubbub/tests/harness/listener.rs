@@ -1,11 +1,19 @@
 //! A connection of the client library, with waiting for what it should bring.
 
-use hubbub_client::{Client, Events, Notice};
+use std::time::Duration;
+
+use hubbub_client::{Client, Events, Notice, SendError, SendReceipt};
 use hubbub_wire::client::outbound::Ack;
 use hubbub_wire::client::{EventData, RawEvent};
+use hubbub_wire::error::ErrorClass;
 use uuid::Uuid;
 
 use super::PATIENCE;
+
+/// How long a message may be refused for now after something broke: its repair, and the longest wait of the library before it tries again.
+const OVER_A_FAULT: Duration = PATIENCE.saturating_mul(2);
+/// Wait before a message that was refused for now is said again, when the server gives no hint.
+const AGAIN_AFTER_MS: u64 = 100;
 
 /// A connected client and everything it has told so far.
 pub(crate) struct Listener {
@@ -83,7 +91,7 @@ impl Listener {
         .await;
     }
 
-    /// Says something and waits for the ack.
+    /// Says something and waits for the ack, where nothing is broken: a refusal fails the test. Otherwise [`say_until_stored`].
     pub(crate) async fn say(&self, conversation: Uuid, body: &str) -> Ack {
         let receipt = self
             .client
@@ -108,6 +116,47 @@ impl Listener {
             })
             .collect()
     }
+}
+
+/// Says something until it is stored, as a person would while something is broken: a node may still be without the bus, or without an owner
+/// to ask, when everything else works again, and then says `unavailable` in good order.
+pub(crate) async fn say_until_stored(client: &Client, conversation: Uuid, body: &str) -> Ack {
+    let receipt = client.send(conversation, body).await;
+    until_stored(
+        client,
+        receipt.expect("the client runs"),
+        conversation,
+        body,
+    )
+    .await
+}
+
+/// The ack of a message that was sent; it is sent again with its id as often as it is refused for now.
+pub(crate) async fn until_stored(
+    client: &Client,
+    mut receipt: SendReceipt,
+    conversation: Uuid,
+    body: &str,
+) -> Ack {
+    let id = receipt.id();
+    let mut refusals = Vec::new();
+    let saying = async {
+        loop {
+            match receipt.await {
+                Ok(ack) => return ack,
+                Err(SendError::Refused(refusal)) if refusal.code.class() == ErrorClass::Later => {
+                    let wait = refusal.retry_after_ms.unwrap_or(AGAIN_AFTER_MS);
+                    refusals.push(refusal);
+                    tokio::time::sleep(Duration::from_millis(wait)).await;
+                }
+                Err(error) => panic!("{id} was not stored: {error}"),
+            }
+            let again = client.send_with_id(id, conversation, body, true).await;
+            receipt = again.expect("the client runs");
+        }
+    };
+    let stored = tokio::time::timeout(OVER_A_FAULT, saying).await.ok();
+    stored.unwrap_or_else(|| panic!("{id} was not stored; refusals: {refusals:?}"))
 }
 
 /// The text of a message.

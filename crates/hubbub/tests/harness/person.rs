@@ -2,9 +2,11 @@
 
 use hubbub_client::{Client, ClientOptions, Rest, RestError};
 use hubbub_testkit::fresh_uuid;
+use hubbub_testkit::wait::eventually_some;
 use hubbub_wire::client::object::{Conversation, Message, User};
 use hubbub_wire::client::words::{ConversationKind, Visibility};
 use hubbub_wire::client::{Cursor, RawEvent};
+use hubbub_wire::error::ErrorClass;
 use hubbub_wire::rest::{
     AddMember, CreateConversation, InboxQuery, List, Login, MessagesQuery, Register, SendMessage,
     Stored,
@@ -157,7 +159,34 @@ impl Person {
         added.expect("adding works");
     }
 
-    /// Says something over REST.
+    /// Says something over REST until it is stored: for the time after something broke.
+    pub(crate) async fn say_until_stored(&self, conversation: Uuid, body: &str) -> Stored {
+        self.say_until_stored_as(fresh_uuid(), conversation, body)
+            .await
+    }
+
+    /// Like [`Self::say_until_stored`], with this key.
+    pub(crate) async fn say_until_stored_as(
+        &self,
+        key: Uuid,
+        conversation: Uuid,
+        body: &str,
+    ) -> Stored {
+        eventually_some(PATIENCE, "the message to be stored", async || {
+            match self.try_say(conversation, body, Some(key)).await {
+                Ok(stored) => Some(stored),
+                Err(error) => {
+                    let class = error.problem().map(|problem| problem.code.class());
+                    let passes = matches!(class, None | Some(ErrorClass::Later | ErrorClass::Open));
+                    assert!(passes, "{body} cannot be said: {error}");
+                    None
+                }
+            }
+        })
+        .await
+    }
+
+    /// Says something over REST, where nothing is broken.
     pub(crate) async fn say(&self, conversation: Uuid, body: &str) -> Stored {
         self.try_say(conversation, body, None)
             .await

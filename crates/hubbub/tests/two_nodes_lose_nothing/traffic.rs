@@ -9,7 +9,7 @@ use hubbub_checker::{
 };
 use hubbub_client::{Client, ClientOptions, Rest, SendError};
 use hubbub_testkit::fresh_uuid;
-use hubbub_testkit::wait::eventually;
+use hubbub_testkit::wait::{eventually, eventually_some};
 use hubbub_wire::error::ErrorClass;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -124,13 +124,16 @@ impl<'a> Traffic<'a> {
     pub(crate) async fn everything_is_delivered(&self) {
         for conversation in &self.company.conversations {
             let speaker = &self.speakers[conversation.people[0]];
-            let head = speaker
-                .client
-                .rest()
-                .conversation(conversation.id)
-                .await
-                .expect("it can be read")
-                .head_seq;
+            // One of the two nodes may be dead.
+            let head = eventually_some(PATIENCE, "a node that can be read", async || {
+                for rest in &speaker.rests {
+                    if let Ok(summary) = rest.conversation(conversation.id).await {
+                        return Some(summary.head_seq);
+                    }
+                }
+                None
+            })
+            .await;
             for person in &conversation.people {
                 let speaker = &self.speakers[*person];
                 let what = format!("{} to be told {head} of {}", speaker.name, conversation.id);

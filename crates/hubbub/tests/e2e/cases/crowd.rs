@@ -2,16 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use hubbub_client::{Client, SendError};
-use hubbub_testkit::fresh_uuid;
 use hubbub_wire::client::Cursor;
 use hubbub_wire::client::outbound::Ack;
-use hubbub_wire::error::ErrorClass;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::harness::deployment::Deployment;
-use crate::harness::listener::Listener;
+use crate::harness::listener::{Listener, say_until_stored};
 use crate::harness::person::{Person, inbox};
 
 /// People, spread over the nodes.
@@ -28,7 +25,7 @@ pub(crate) struct Crowd {
     pub(crate) people: Vec<Person>,
     groups: Vec<Uuid>,
     listeners: Vec<Listener>,
-    acked: Vec<(Uuid, Ack)>,
+    acked: Vec<Ack>,
 }
 
 impl Crowd {
@@ -62,8 +59,10 @@ impl Crowd {
         for listener in &self.listeners {
             for group in &self.groups {
                 for n in 0..MESSAGES {
-                    let client = listener.client.clone();
-                    saying.spawn(say_until_stored(client, *group, format!("message {n}")));
+                    let (client, group) = (listener.client.clone(), *group);
+                    saying.spawn(async move {
+                        say_until_stored(&client, group, &format!("message {n}")).await
+                    });
                 }
             }
         }
@@ -96,8 +95,8 @@ impl Crowd {
                 .collect();
             let acked = self.acked.iter();
             let promised: BTreeSet<_> = acked
-                .filter(|(_id, ack)| ack.conversation_id == *group)
-                .map(|(id, ack)| (*id, ack.seq, ack.epoch))
+                .filter(|ack| ack.conversation_id == *group)
+                .map(|ack| (ack.id, ack.seq, ack.epoch))
                 .collect();
             assert_eq!(stored.len(), promised.len(), "nothing is stored twice");
             assert!(
@@ -119,24 +118,6 @@ impl Crowd {
                     assert_eq!(entry.head_seq, head);
                 }
             }
-        }
-    }
-}
-
-/// Says it until there is a definite yes.
-async fn say_until_stored(client: Client, group: Uuid, body: String) -> (Uuid, Ack) {
-    let id = fresh_uuid();
-    let mut retry = false;
-    loop {
-        let receipt = client.send_with_id(id, group, body.clone(), retry).await;
-        match receipt.expect("the client runs").await {
-            Ok(ack) => return (id, ack),
-            Err(SendError::Refused(refusal)) if refusal.code.class() == ErrorClass::Later => {
-                retry = true;
-                let wait = refusal.retry_after_ms.unwrap_or(100);
-                tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
-            }
-            Err(error) => panic!("{id} cannot be said: {error}"),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What a restart keeps. These cases have a deployment of their own, since they end its processes.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use hubbub_testkit::fresh_uuid;
 use hubbub_wire::client::outbound::Ack;
@@ -9,8 +8,8 @@ use hubbub_wire::client::{Cursor, close};
 use hubbub_wire::rest::MessagesQuery;
 use uuid::Uuid;
 
-use crate::harness::PATIENCE;
 use crate::harness::deployment::Deployment;
+use crate::harness::listener::{body_of, until_stored};
 use crate::harness::person::Person;
 
 /// How often the node is killed in mid-traffic.
@@ -57,13 +56,10 @@ pub(crate) async fn a_restart_after_sigterm_keeps_everything(deployment: &mut De
     assert_eq!(ada.log(chat).await, before.0);
     assert_eq!(ada.history(chat).await, before.1);
     assert_eq!(ben.inbox_entry(chat).await, before.2);
-    let again = ada
-        .try_say(chat, "six", Some(key))
-        .await
-        .expect("it was stored");
+    let again = ada.say_until_stored_as(key, chat, "six").await;
     assert_eq!(again, stored, "the id is known after the restart");
     // The session lives on, and the library comes back by itself.
-    let last = ben.say(chat, "seven").await;
+    let last = ben.say_until_stored(chat, "seven").await;
     ada_hears.message(chat, "seven").await;
     assert_eq!(
         ada_hears.delivered_seqs(chat),
@@ -92,12 +88,12 @@ pub(crate) async fn a_node_killed_in_mid_traffic_keeps_every_acked_message_exact
                 .send(chat, body.clone())
                 .await
                 .expect("the client runs");
-            sent.insert(receipt.id(), body);
-            open.push(receipt);
+            sent.insert(receipt.id(), body.clone());
+            open.push((receipt, body));
         }
         let rest = open.split_off(ACKED_PER_ROUND);
-        for receipt in open {
-            let ack = answered(receipt).await;
+        for (receipt, body) in open {
+            let ack = until_stored(&ada_says.client, receipt, chat, &body).await;
             acked.insert(ack.id, ack);
         }
         deployment.nodes[0].kill();
@@ -106,12 +102,12 @@ pub(crate) async fn a_node_killed_in_mid_traffic_keeps_every_acked_message_exact
         for listener in [&ada_says, &ben_hears] {
             listener.client.force_reconnect(0).await;
         }
-        for receipt in rest {
-            let ack = answered(receipt).await;
+        for (receipt, body) in rest {
+            let ack = until_stored(&ada_says.client, receipt, chat, &body).await;
             acked.insert(ack.id, ack);
         }
     }
-    let last = ben.say(chat, "the end").await;
+    let last = ben.say_until_stored(chat, "the end").await;
     ben_hears.message(chat, "the end").await;
 
     let log = ada.log(chat).await;
@@ -130,10 +126,7 @@ pub(crate) async fn a_node_killed_in_mid_traffic_keeps_every_acked_message_exact
         let stored: Vec<_> = log.iter().filter(|event| event.command_id == *id).collect();
         assert_eq!(stored.len(), 1, "{id} is in the log exactly once");
         assert_eq!((stored[0].seq, stored[0].epoch), (ack.seq, ack.epoch));
-        assert_eq!(
-            crate::harness::listener::body_of(stored[0]),
-            Some(sent[id].as_str())
-        );
+        assert_eq!(body_of(stored[0]), Some(sent[id].as_str()));
     }
     assert_eq!(log.len(), sent.len() + 2, "nothing else is there");
     assert_eq!(
@@ -160,21 +153,18 @@ pub(crate) async fn sigterm_lets_messages_on_their_way_end_well(deployment: &mut
     let ada_says = ada.connect().await;
     let mut receipts = Vec::new();
     for n in 0..40 {
-        receipts.push(
-            ada_says
-                .client
-                .send(chat, format!("{n}"))
-                .await
-                .expect("the client runs"),
-        );
+        let body = format!("{n}");
+        let receipt = ada_says.client.send(chat, body.clone()).await;
+        receipts.push((receipt.expect("the client runs"), body));
     }
     let node = &mut deployment.nodes[0];
     node.terminate();
     assert_eq!(node.ended().await, Some(0));
     node.restart().await;
     let mut seqs = Vec::new();
-    for receipt in receipts {
-        seqs.push(answered(receipt).await.seq);
+    for (receipt, body) in receipts {
+        let ack = until_stored(&ada_says.client, receipt, chat, &body).await;
+        seqs.push(ack.seq);
     }
     assert_eq!(
         seqs,
@@ -182,14 +172,4 @@ pub(crate) async fn sigterm_lets_messages_on_their_way_end_well(deployment: &mut
         "each once, in the order sent"
     );
     assert_eq!(ada.head(chat).await.seq, 41);
-}
-
-/// The ack of a command that is repeated until it is answered, over any number of restarts.
-async fn answered(receipt: hubbub_client::SendReceipt) -> Ack {
-    /// A restart, and the longest wait of the library before it tries again.
-    const OVER_A_RESTART: Duration = PATIENCE.saturating_mul(2);
-    let id = receipt.id();
-    let ended = tokio::time::timeout(OVER_A_RESTART, receipt).await.ok();
-    let ended = ended.unwrap_or_else(|| panic!("{id} was not answered"));
-    ended.unwrap_or_else(|error| panic!("{id} was not stored: {error}"))
 }

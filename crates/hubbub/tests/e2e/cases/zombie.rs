@@ -28,11 +28,8 @@ pub(crate) async fn a_node_that_sleeps_through_its_lease_stores_nothing_as_the_o
             cluster.nodes[SLEEPER].resume();
         })
         .await;
-    // A node that was declared dead may end itself; whoever runs it starts it again.
-    if cluster.nodes[SLEEPER].has_ended() {
-        cluster.nodes[SLEEPER].restart().await;
-    }
-    cluster.wait_until_shared(25).await;
+    // A node that was declared dead may end itself, when it notices; whoever runs it starts it again.
+    cluster.wait_until_shared_restarting(25).await;
     crowd.say_everything(usize::MAX, async || {}).await;
     crowd.judge().await;
 }
