@@ -25,6 +25,12 @@ const STEPS_COMPLETE: usize = 13;
 /// Seeds of the simulator in the quality gate: under two minutes on two cores.
 const SIMULATED_SEEDS: u64 = 2_000;
 const STEPS_FAST: usize = 3;
+/// What the property tests and the long end-to-end run draw their cases from, in every gate the same: a change is judged by the change. Whoever
+/// searches sets the variable.
+const SEEDS: [(&str, &str); 2] = [
+    ("PROPTEST_RNG_SEED", "20261120"),
+    ("HUBBUB_TEST_SEED", "20261120"),
+];
 
 pub(crate) fn run(runner: &mut Runner, options: &Options) -> anyhow::Result<ExitCode> {
     let steps = if options.fast {
@@ -102,7 +108,13 @@ fn run_complete(runner: &mut Runner) -> anyhow::Result<Steps> {
 
 /// Every test of the workspace; one that fails does not hide the others.
 fn rust_tests() -> Command {
-    cargo::cargo(&["test", "--workspace", "--no-fail-fast"])
+    let mut tests = cargo::cargo(&["test", "--workspace", "--no-fail-fast"]);
+    for (variable, seed) in SEEDS {
+        if settings::read(variable).is_none() {
+            tests.env(variable, seed);
+        }
+    }
+    tests
 }
 
 /// The real parts of this run.
@@ -120,5 +132,25 @@ impl Services<'_> {
             .env(settings::CHROMIUM, &self.tools.chromium)
             .env(settings::REQUIRE, "1");
         command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+
+    #[test]
+    fn the_gate_draws_the_same_cases_every_time_unless_told_otherwise() {
+        let tests = rust_tests();
+        for (variable, seed) in SEEDS {
+            let given = tests.get_envs().find(|(name, _)| *name == variable);
+            match settings::read(variable) {
+                // The caller's own reaches the tests by inheritance.
+                Some(_) => assert_eq!(given, None),
+                None => assert_eq!(given, Some((OsStr::new(variable), Some(OsStr::new(seed))))),
+            }
+        }
     }
 }
