@@ -1,7 +1,7 @@
 //! Faults of what is shown: the wrong event, the wrong page, the wrong person.
 
 use hubbub_checker::{
-    Delivery, Digest, Fact, FoldKind, Frame, FrameSeen, Heals, History, InboxEntry, LogRow,
+    Delivery, Digest, Event, Fact, FoldKind, Frame, FrameSeen, Heals, History, InboxEntry, LogRow,
     Operation, Outcome, Read, Reading, Told,
 };
 
@@ -230,11 +230,24 @@ pub(super) fn after_the_removal(history: &History) -> Option<(u64, FrameSeen)> {
         .iter()
         .rfind(|socket| socket.user == gone)?
         .socket;
-    let later = history
-        .frames
-        .iter()
-        .find(|seen| seen.at > removal && matches!(seen.frame, Frame::Event(_)))?;
+    // A resume of somebody else may still bring the removal itself, or what stood before it: no harm to see that.
+    let is_later =
+        |seen: &&FrameSeen| seen.at > removal && !stands_at_the_removal_or_before(history, seen);
+    let later = history.frames.iter().find(is_later)?;
     Some((socket, later.clone()))
+}
+
+/// True for what is no event, too.
+fn stands_at_the_removal_or_before(history: &History, seen: &FrameSeen) -> bool {
+    let Frame::Event(event) = &seen.frame else {
+        return true;
+    };
+    let mut removals = history.events.iter().filter(|other| is_the_removal(other));
+    removals.any(|end| end.conversation == event.conversation && event.seq <= end.seq)
+}
+
+fn is_the_removal(event: &Event) -> bool {
+    matches!(event.fact, Fact::Removed { user } if user == person(PEOPLE - 1))
 }
 
 pub(super) fn a_removed_member_sees_the_next(history: &mut History, _dice: &mut Dice) -> bool {
@@ -256,7 +269,11 @@ pub(super) fn a_removed_member_still_hears(history: &mut History, _dice: &mut Di
         .rfind(|socket| socket.user == gone)
         .unwrap()
         .socket;
-    let own = |seen: &&FrameSeen| seen.socket == socket && matches!(seen.frame, Frame::Event(_));
+    // That one is out may be told late.
+    let own = |seen: &&FrameSeen| {
+        seen.socket == socket
+            && matches!(&seen.frame, Frame::Event(event) if !is_the_removal(event))
+    };
     let seen = history.frames.iter().find(own).cloned();
     seen.is_some_and(|seen| {
         history.push(FrameSeen {
