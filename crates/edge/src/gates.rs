@@ -11,6 +11,7 @@
 //!
 //! Never: a wait without a bound in number; a door that is left open by an early return.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ pub struct Doors {
     pub handshakes_at_once: usize,
     /// Sockets that may wait for it; the rest is told `busy` at the upgrade. At some hundred handshakes a second it is 30 s of work.
     pub handshakes_waiting: usize,
-    /// Sockets whose cursors are being looked up: up to four queries at once each. As many may wait as are let in.
+    /// Reads at once for sockets whose cursors are looked up; up to four of each may wait for it.
     pub resumes_at_once: usize,
     /// Pages of history, members and inbox read at once.
     pub history_at_once: usize,
@@ -65,7 +66,7 @@ impl Default for Doors {
 #[derive(Debug)]
 pub(crate) struct Gates {
     pub(crate) handshakes: Gate,
-    pub(crate) resumes: Gate,
+    pub(crate) resumes: Arc<Gate>,
     pub(crate) history: Gate,
     pub(crate) search: Gate,
 }
@@ -75,7 +76,7 @@ impl Gates {
         Self {
             handshakes: Gate::new(doors.handshakes_at_once, doors.handshakes_waiting, None),
             // Who is let in has a place already: their number is that of the sockets.
-            resumes: Gate::new(doors.resumes_at_once, usize::MAX, None),
+            resumes: Arc::new(Gate::new(doors.resumes_at_once, usize::MAX, None)),
             history: Gate::new(
                 doors.history_at_once,
                 doors.history_waiting,
@@ -111,7 +112,8 @@ pub(crate) struct Gate {
 pub(crate) struct Pass<'a>(#[expect(dead_code, reason = "held, not read")] SemaphorePermit<'a>);
 
 impl Gate {
-    fn new(at_once: usize, waiting_max: usize, patience: Option<Duration>) -> Self {
+    /// `patience`: how long someone waits; for ever when there is none.
+    pub(crate) fn new(at_once: usize, waiting_max: usize, patience: Option<Duration>) -> Self {
         Self {
             places: Semaphore::new(at_once.clamp(1, Semaphore::MAX_PERMITS)),
             waiting: AtomicUsize::new(0),

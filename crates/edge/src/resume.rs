@@ -6,7 +6,10 @@
 //! - [`plan`]: pure; where the stream begins, from the cursor and what the reader may see.
 //! - [`catch_up`]: runs the plan.
 //!
-//! Never: an event that the reader may not see; a word about conversations that are unknown or lost to them.
+//! A place behind the door of resumes is held for one read, never while a slow client makes room: whoever reads slowly waits alone.
+//!
+//! Never: an event that the reader may not see; a word about conversations that are unknown or lost to them; rows kept for a client
+//! that has no room for them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +21,12 @@ use hubbub_domain::position::{Epoch, Seq};
 use hubbub_event_log::{LogReader, ReadError};
 use hubbub_projections::{Access, QueryError, ReadModels};
 use hubbub_telemetry::Metrics;
+use hubbub_wire::client::object::Conversation;
 use hubbub_wire::client::outbound::{Added, Reset};
 use hubbub_wire::client::{CURSOR_CATCH_UP_EVENTS, ServerFrame, close};
 
 use crate::fanout::{CatchUp, Command, FanOut};
+use crate::gates::Gate;
 use crate::objects;
 use crate::people::People;
 use crate::session::outbox::Outbox;
@@ -29,6 +34,8 @@ use crate::session::queue::EventItem;
 
 /// Rows read at once: with the largest messages some 2 MB.
 const PAGE_ROWS: usize = 128;
+/// Rows read at once for a client that had no room for more: what it does not take is read again.
+const PAGE_ROWS_MIN: usize = 8;
 /// Cursors looked at at once, for one socket.
 const CONCURRENT: usize = 4;
 /// Pause before a read is tried again.
@@ -87,11 +94,19 @@ pub(crate) struct Sources {
     pub(crate) read_models: Arc<dyn ReadModels>,
     pub(crate) people: People,
     pub(crate) metrics: Arc<Metrics>,
+    /// How many read at once; it turns nobody away.
+    pub(crate) door: Arc<Gate>,
     /// Whoever wants to know where conversations stand, so that the next to ask needs no query.
     pub(crate) found: Option<(FanOut, u64)>,
 }
 
 impl Sources {
+    /// Reads in its turn; the door turns nobody away.
+    async fn read<T>(&self, read: impl Future<Output = T>) -> T {
+        let _pass = self.door.enter().await.ok();
+        read.await
+    }
+
     fn found(&self, conversation: ConversationId, epoch: Epoch, seq: Seq) {
         if let Some((fanout, forgotten)) = &self.found {
             fanout.send_lossy(Command::Found {
@@ -201,14 +216,18 @@ async fn catch_up(
     if let Some(progress) = progress {
         return stream(sources, user, outbox, cursor, progress).await;
     }
-    let head = sources.log.conversation_head(conversation).await?;
+    let head = sources
+        .read(sources.log.conversation_head(conversation))
+        .await?;
     if head.is_some_and(|head| head.epoch == epoch && head.seq == seq) {
         // Nothing missed, and nothing said: no need to know who asks.
         sources.found(conversation, epoch, seq);
         outbox.release(conversation, ticket, Some(seq));
         return Ok(());
     }
-    let access = sources.read_models.access(conversation, user).await?;
+    let access = sources
+        .read(sources.read_models.access(conversation, user))
+        .await?;
     let from = match plan(seq, access.as_ref()) {
         Plan::Ignore => {
             outbox.release(conversation, ticket, None);
@@ -216,21 +235,24 @@ async fn catch_up(
         }
         Plan::Begin { from } => from,
         Plan::Rejoin { from } => {
-            if let Some(summary) = sources.read_models.summary(conversation, user).await? {
-                let conversation = sources.people.conversation(&summary, user).await?;
+            if let Some(conversation) = sources.read(summary(sources, conversation, user)).await? {
                 let added = ServerFrame::Added(Box::new(Added { conversation }));
                 outbox.feed_control(cursor.conversation, ticket, objects::frame(&added));
             }
             from
         }
         Plan::Check { from } => {
-            if holds(sources, conversation, epoch, seq).await? {
+            if sources
+                .read(holds(sources, conversation, epoch, seq))
+                .await?
+            {
                 from
             } else {
                 let visible = access
                     .map_or(Seq::new(1), |access| access.visible_from_seq)
                     .max(Seq::new(1));
-                let from = void_from(sources, conversation, epoch, seq)
+                let from = sources
+                    .read(void_from(sources, conversation, epoch, seq))
                     .await?
                     .max(visible);
                 sources.metrics.edge.resets.inc();
@@ -271,6 +293,18 @@ async fn catch_up(
     .await
 }
 
+/// The conversation as a new member sees it; `None` when they are out again.
+async fn summary(
+    sources: &Sources,
+    conversation: ConversationId,
+    user: UserId,
+) -> Result<Option<Conversation>, Stopped> {
+    let Some(summary) = sources.read_models.summary(conversation, user).await? else {
+        return Ok(None);
+    };
+    Ok(Some(sources.people.conversation(&summary, user).await?))
+}
+
 /// Feeds events to the end, then lets the live ones go on.
 async fn stream(
     sources: &Sources,
@@ -279,15 +313,24 @@ async fn stream(
     cursor: CatchUp,
     progress: &mut Progress,
 ) -> Result<(), Stopped> {
+    let mut wanted = PAGE_ROWS;
     loop {
+        if !outbox.room().await {
+            return Err(Stopped::Gone);
+        }
+        let from = progress.position.next();
         let rows = sources
-            .log
-            .read_conversation(cursor.conversation, progress.position.next(), PAGE_ROWS)
+            .read(
+                sources
+                    .log
+                    .read_conversation(cursor.conversation, from, wanted),
+            )
             .await?;
-        let last = rows.len() < PAGE_ROWS;
+        let (read, mut fed) = (rows.len(), 0);
         for row in rows {
-            if !outbox.room().await {
-                return Err(Stopped::Gone);
+            // Whoever has no room for the rest reads it again later: a page is not kept for them.
+            if fed > 0 && !outbox.has_room() {
+                break;
             }
             let recorded = match row.decode() {
                 Ok(recorded) => recorded,
@@ -315,12 +358,20 @@ async fn stream(
                 },
             );
             progress.position = row.seq;
+            fed += 1;
         }
-        if last {
+        if fed == read && read < wanted {
             outbox.release(cursor.conversation, cursor.ticket, Some(progress.position));
             return Ok(());
         }
+        wanted = page_after(wanted, read, fed);
     }
+}
+
+/// How many rows are worth reading next, after so many of those read found room.
+fn page_after(wanted: usize, read: usize, fed: usize) -> usize {
+    let next = if fed < read { fed } else { wanted };
+    next.saturating_mul(2).clamp(PAGE_ROWS_MIN, PAGE_ROWS)
 }
 
 /// Whether the reader stops being a member by this event.
@@ -410,6 +461,14 @@ mod tests {
             plan(Seq::ZERO, Some(&access(Some(Role::Member), 10, 10))),
             Plan::Begin { from: Seq::new(10) }
         );
+    }
+
+    #[test]
+    fn whoever_has_little_room_is_read_little_and_again_more_when_it_takes_it() {
+        assert_eq!(page_after(PAGE_ROWS, PAGE_ROWS, PAGE_ROWS), PAGE_ROWS);
+        assert_eq!(page_after(PAGE_ROWS, PAGE_ROWS, 5), 10);
+        assert_eq!(page_after(10, 10, 1), PAGE_ROWS_MIN);
+        assert_eq!(page_after(10, 10, 10), 20);
     }
 
     #[test]

@@ -208,13 +208,12 @@ fn catch_up(
         read_models: Arc::clone(&shared.read_models),
         people: shared.people.clone(),
         metrics: Arc::clone(&shared.metrics),
+        door: Arc::clone(&shared.gates.resumes),
         found: Some((shared.fanout.clone(), forgotten)),
     };
-    let (outbox, gates) = (Arc::clone(outbox), Arc::clone(&shared.gates));
+    let outbox = Arc::clone(outbox);
     // It looks by itself whether anyone still waits: a read that is cut off costs its connection.
     spawn_named("edge resume", OnError::Log, async move {
-        // This door turns nobody away.
-        let _pass = gates.resumes.enter().await.ok();
         resume::run(&sources, user, &outbox, catch_ups).await;
     });
 }

@@ -20,6 +20,7 @@ use crate::fanout::mend::Lost;
 use crate::fanout::reads::{members_before, readable, summary_frame, survey, what_is_left};
 use crate::fanout::{CatchUp, FanOutDeps, JOB_RETRY};
 use crate::feed::{Fetched, RANGE_ROWS, Source};
+use crate::gates::Gate;
 use crate::resume;
 use crate::session::outbox::Outbox;
 use crate::session::queue::Ticket;
@@ -34,7 +35,7 @@ const RANGE_DEADLINE: Duration = Duration::from_secs(15);
 const RING_DEADLINE: Duration = Duration::from_millis(250);
 /// Ranges read from the log at once: after a takeover every partition wants one, and history reads use the same database.
 const RANGE_READS_AT_ONCE: usize = 16;
-/// Live sockets brought to the log at once after a loss of lineage.
+/// Reads at once for live sockets that are brought to the log after a loss of lineage.
 const CATCH_UPS_AT_ONCE: usize = 16;
 /// Questions about heads, accounts and neighbours are asked again after this long.
 pub(super) const SURVEY_DEADLINE: Duration = Duration::from_secs(2);
@@ -87,7 +88,7 @@ pub(crate) struct Jobs {
     /// Partitions whose last read was of a ring: a read of the log after it is for the same gap.
     asked_ring: HashSet<PartitionId>,
     range_reads: Arc<Semaphore>,
-    catch_ups: Arc<Semaphore>,
+    catch_ups: Arc<Gate>,
 }
 
 impl Jobs {
@@ -101,7 +102,7 @@ impl Jobs {
             mending: HashSet::new(),
             asked_ring: HashSet::new(),
             range_reads: Arc::new(Semaphore::new(RANGE_READS_AT_ONCE)),
-            catch_ups: Arc::new(Semaphore::new(CATCH_UPS_AT_ONCE)),
+            catch_ups: Arc::new(Gate::new(CATCH_UPS_AT_ONCE, usize::MAX, None)),
         }
     }
 
@@ -289,14 +290,14 @@ impl Jobs {
         outbox: Arc<Outbox>,
         catch_ups: Vec<CatchUp>,
     ) {
-        let (deps, places) = (Arc::clone(&self.deps), Arc::clone(&self.catch_ups));
+        let (deps, door) = (Arc::clone(&self.deps), Arc::clone(&self.catch_ups));
         self.running.spawn(async move {
-            let _place = places.acquire().await.ok();
             let sources = resume::Sources {
                 log: Arc::clone(&deps.log),
                 read_models: Arc::clone(&deps.read_models),
                 people: deps.people.clone(),
                 metrics: Arc::clone(&deps.metrics),
+                door,
                 found: None,
             };
             resume::again(&sources, user, &outbox, catch_ups).await;

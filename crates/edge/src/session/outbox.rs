@@ -101,7 +101,7 @@ impl Outbox {
             if self.is_over() {
                 return false;
             }
-            if self.queue.lock().has_room() {
+            if self.has_room() {
                 return true;
             }
             tokio::select! {
@@ -109,6 +109,11 @@ impl Outbox {
                 () = self.gone.cancelled() => return false,
             }
         }
+    }
+
+    /// Whether a catch-up may go on now.
+    pub(crate) fn has_room(&self) -> bool {
+        self.queue.lock().has_room()
     }
 
     /// Asks the socket's task to close; the first reason counts.

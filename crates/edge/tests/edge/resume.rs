@@ -1,11 +1,12 @@
 //! Cursors: what was missed comes first, in order, once; and faults of the bus do not show.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use hubbub_bus::{Fault, Subject};
 use hubbub_cluster::CommandRouter;
 use hubbub_domain::ids::{ConversationId, UserId};
-use hubbub_edge::EdgeLimits;
+use hubbub_edge::{Doors, EdgeLimits};
 use hubbub_testkit::fresh_uuid;
 use serde_json::{Value, json};
 
@@ -304,6 +305,50 @@ async fn a_client_that_does_not_read_is_resynced_and_others_are_not_held_up() {
         follow(&frame, &mut at);
     }
     assert!(resyncs > 0, "19 MB cannot have fitted");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_reads_slowly_does_not_keep_others_from_resuming() {
+    let doors = Doors {
+        resumes_at_once: 1,
+        ..Doors::default()
+    };
+    let limits = EdgeLimits {
+        doors,
+        ..EdgeLimits::default()
+    };
+    let rig = Rig::with(1, limits, None).await;
+    let (ada, bob) = (rig.person("ada").await, rig.person("bob").await);
+    let big = "x".repeat(16_000);
+    let mut cursors = Vec::new();
+    for _ in 0..2 {
+        let group = rig.group(&ada, &[]).await;
+        for _ in 0..900 {
+            let (conversation, by) = (ConversationId::from_uuid(group), UserId::from_uuid(ada.id));
+            let command = message(conversation, by, &big);
+            let accepted = rig.owner.submit(command, false, PATIENCE, None).await;
+            accepted.unwrap();
+        }
+        cursors.push(json!([group, 0, 0]));
+    }
+    let group = rig.group(&bob, &[]).await;
+    say(&rig, &bob, group, 3).await;
+    let mut slow = rig.socket_at(0, &ada, json!(cursors)).await;
+    slow.one("event").await;
+    let mut quick = rig.socket_at(0, &bob, json!([[group, 0, 0]])).await;
+    let (mut read, mut heard) = (0, Vec::new());
+    // It reads just fast enough not to be given up.
+    while heard.last() != Some(&json!("live")) {
+        match tokio::time::timeout(Duration::from_millis(100), quick.hear()).await {
+            Ok(frame) => heard.push(frame.unwrap()["t"].clone()),
+            Err(_elapsed) => read += usize::from(slow.hear().await.is_some()),
+        }
+    }
+    assert_eq!(heard, ["event", "event", "event", "event", "live"]);
+    // More than what fits into any buffer on the way is still to come.
+    assert!(read < 300, "it waited until the slow one had read {read}");
+    say(&rig, &bob, group, 1).await;
+    assert_eq!(events(&mut quick, 1).await, [5]);
 }
 
 /// Rule 2: one more each time, or a jump where a resync says.
