@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use hubbub_domain::conversation::{Event, Recorded};
 use hubbub_domain::ids::{ConversationId, UserId};
-use hubbub_domain::position::{Epoch, Seq};
+use hubbub_domain::position::{Epoch, Offset, Seq};
 use hubbub_wire::bus::Ephemeral;
 
 /// Conversations whose fold and head are remembered: a few tens of megabytes of small ones.
@@ -29,6 +29,8 @@ const KICKS_ARE_IGNORED: bool = cfg!(feature = "sabotage-kick-ignored-elsewhere"
 /// An event in its turn, decoded.
 #[derive(Clone, Debug)]
 pub struct Arrival {
+    /// Its place in its partition.
+    pub offset: Offset,
     /// Under which epoch it was written.
     pub epoch: Epoch,
     /// What happened.
@@ -120,6 +122,7 @@ enum Fold {
 /// Events that were dropped while members were read.
 #[derive(Debug)]
 struct Skip {
+    offset: Offset,
     epoch: Epoch,
     seq: Seq,
     before: Option<Vec<UserId>>,
@@ -210,6 +213,7 @@ impl Rooms {
                     let dropped = std::mem::take(held).len();
                     let before = skip.take().and_then(|skip| skip.before);
                     *skip = Some(Skip {
+                        offset: arrival.offset,
                         epoch: arrival.epoch,
                         seq,
                         before,
@@ -407,6 +411,28 @@ impl Rooms {
         {
             self.held -= held.len();
         }
+    }
+
+    /// Drops what waits for members in the rooms that `wanted` names and lies behind `below`: the log has lost it. Returns the rooms in
+    /// which events had been dropped before for want of space and some of those are lost, too: who was in there has to ask anew.
+    pub fn cut(
+        &mut self,
+        wanted: impl Fn(ConversationId) -> bool,
+        below: Offset,
+    ) -> Vec<ConversationId> {
+        let mut skipped = Vec::new();
+        for (id, room) in self.known.iter_mut().filter(|(id, _)| wanted(**id)) {
+            let Fold::Loading { held, skip, .. } = &mut room.fold else {
+                continue;
+            };
+            let waited = held.len();
+            held.retain(|arrival| arrival.offset <= below);
+            self.held -= waited - held.len();
+            if skip.as_ref().is_some_and(|skip| skip.offset > below) {
+                skipped.push(*id);
+            }
+        }
+        skipped
     }
 
     /// Forgets everything: what was folded may never have happened.

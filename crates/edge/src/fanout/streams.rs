@@ -171,6 +171,7 @@ impl Hub {
         };
         let conversation = recorded.conversation;
         match self.rooms.admit(Arrival {
+            offset: entry.row.offset,
             epoch: entry.row.epoch,
             recorded,
             recipients: entry.recipients,

@@ -95,6 +95,8 @@ struct Hold {
 enum Waiting {
     Ticket(Ticket),
     Item(Seq, Item),
+    /// What comes behind it is of another lineage than what a catch-up before it reads.
+    Anew,
 }
 
 /// The queue of one socket.
@@ -213,6 +215,14 @@ impl Queue {
             .waiting
             .push_back(Waiting::Ticket(ticket));
         ticket
+    }
+
+    /// The log has lost events of this conversation: what comes from now on is not judged by what a catch-up has read before.
+    pub fn begin_anew(&mut self, conversation: ConversationId) {
+        self.floors.remove(&conversation);
+        if let Some(hold) = self.holds.get_mut(&conversation) {
+            hold.waiting.push_back(Waiting::Anew);
+        }
     }
 
     /// Adds a caught-up event for the holder of the conversation's first ticket; for others nothing happens.
@@ -342,9 +352,8 @@ impl Queue {
             return;
         }
         let newest = self.lagging.entry(conversation).or_insert((epoch, seq));
-        if newest.1 <= seq {
-            *newest = (epoch, seq);
-        }
+        // After a loss of lineage the newer epoch counts, although it may not reach as far yet.
+        *newest = (*newest).max((epoch, seq));
     }
 
     /// Drops every event that waits, held ones included.
@@ -356,7 +365,7 @@ impl Queue {
                     hold.dropped = Some((event.epoch, event.seq));
                     false
                 }
-                Waiting::Item(_, Item::Control(_)) | Waiting::Ticket(_) => true,
+                Waiting::Item(_, Item::Control(_)) | Waiting::Ticket(_) | Waiting::Anew => true,
             });
         }
         self.queued_bytes = 0;
@@ -388,8 +397,14 @@ impl Queue {
         };
         let (mut freed, mut controls, mut passed) = (0_usize, 0_usize, false);
         let (fed, contradicted) = (hold.fed, &mut self.contradicted);
+        let mut anew = false;
         hold.waiting.retain(|waiting| match waiting {
             Waiting::Ticket(_) => true,
+            Waiting::Item(..) if anew => true,
+            Waiting::Anew => {
+                (anew, passed) = (true, true);
+                true
+            }
             Waiting::Item(seq, item) => {
                 passed |= *seq > floor;
                 let keep = *seq > floor;
@@ -432,7 +447,7 @@ impl Queue {
                     }
                     return;
                 }
-                Some(Waiting::Item(..)) => match hold.waiting.pop_front() {
+                Some(Waiting::Item(..) | Waiting::Anew) => match hold.waiting.pop_front() {
                     Some(Waiting::Item(_, Item::Event(event))) => {
                         self.held_bytes = self.held_bytes.saturating_sub(event.frame.len());
                         self.enqueue_event(event);
@@ -440,6 +455,7 @@ impl Queue {
                     Some(Waiting::Item(_, control @ Item::Control(_))) => {
                         self.items.push_back(control);
                     }
+                    Some(Waiting::Anew) => {}
                     Some(Waiting::Ticket(_)) | None => return,
                 },
             }

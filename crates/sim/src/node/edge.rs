@@ -264,6 +264,7 @@ impl Edge {
         };
         let conversation = recorded.conversation;
         let arrival = Arrival {
+            offset: entry.row.offset,
             epoch: entry.row.epoch,
             recorded,
             recipients: entry.recipients,

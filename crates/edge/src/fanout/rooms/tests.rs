@@ -26,6 +26,7 @@ fn arrival(seq: u64, event: Event, recipients: Option<Vec<UserId>>) -> Arrival {
         event,
     };
     Arrival {
+        offset: Offset::new(100 + seq),
         epoch: Epoch::new(1),
         recorded,
         recipients,
@@ -287,4 +288,51 @@ fn a_head_found_in_the_log_is_told_from_one_that_was_given_out() {
     rooms.apply(&late);
     assert!(!rooms.is_learned(room()));
     assert_eq!(rooms.head(room()).map(|(_, seq)| seq), Some(Seq::new(6)));
+}
+
+#[test]
+fn what_the_log_has_lost_is_not_given_out_when_the_members_come() {
+    let mut rooms = Rooms::default();
+    let _load = rooms.admit(message(5));
+    let _waits = rooms.admit(message(6));
+    let _waits = rooms.admit(removed(7, 2));
+    let skipped = rooms.cut(|id| id == room(), Offset::new(106));
+    assert!(skipped.is_empty());
+    assert_eq!(rooms.held(), 2);
+    let both = vec![user(1), user(2)];
+    let (arrivals, _) = released(&mut rooms, both.clone(), Seq::new(4));
+    assert_eq!(
+        give(&mut rooms, arrivals),
+        [(5, both.clone()), (6, both.clone())]
+    );
+    assert_eq!(rooms.members(room()), Members::Known(&both));
+    assert_eq!(rooms.held(), 0);
+}
+
+#[test]
+fn a_room_that_held_only_what_is_lost_goes_on_with_what_comes_instead() {
+    let mut rooms = Rooms::default();
+    let _load = rooms.admit(removed(5, 2));
+    assert!(rooms.cut(|_| true, Offset::new(104)).is_empty());
+    assert_eq!(rooms.held(), 0);
+    let both = vec![user(1), user(2)];
+    let (arrivals, _) = released(&mut rooms, both.clone(), Seq::new(4));
+    assert!(arrivals.is_empty());
+    let Admission::Ready(instead) = rooms.admit(message(5)) else {
+        panic!("the members are at hand")
+    };
+    assert_eq!(give(&mut rooms, vec![instead]), [(5, both)]);
+}
+
+#[test]
+fn a_loss_within_skipped_events_is_told() {
+    let mut rooms = Rooms::default();
+    let _load = rooms.admit(message(1));
+    for seq in 2..=u64::try_from(ROOM_HELD_MAX).unwrap() + 1 {
+        let _waits = rooms.admit(message(seq));
+    }
+    assert_eq!(rooms.held(), 0);
+    assert!(rooms.cut(|_| false, Offset::ZERO).is_empty());
+    assert_eq!(rooms.cut(|_| true, Offset::new(150)), [room()]);
+    assert!(rooms.cut(|_| true, Offset::new(100_000)).is_empty());
 }

@@ -163,6 +163,59 @@ fn an_event_in_the_place_of_one_that_was_fed_is_noticed() {
 }
 
 #[test]
+fn what_begins_anew_is_not_judged_by_the_catch_up_before_it() {
+    let other = |seq| EventItem {
+        epoch: Epoch::new(2),
+        ..event(1, seq)
+    };
+    let mut queue = queue();
+    let resume = queue.hold(conversation(1));
+    queue.push_event(event(1, 5));
+    // The log loses 4 and 5, which were read and heard before.
+    queue.begin_anew(conversation(1));
+    let reset = queue.hold(conversation(1));
+    queue.push_event(other(4));
+    queue.feed_event(resume, event(1, 3));
+    queue.feed_event(resume, event(1, 4));
+    queue.release(conversation(1), resume, Some(Seq::new(4)));
+    assert_eq!(written(&mut queue), ["e1:3", "e1:4", "e1:5"]);
+    assert!(queue.is_first(conversation(1), reset));
+    queue.feed_control(conversation(1), reset, "\"reset\"".into());
+    queue.release(conversation(1), reset, Some(Seq::new(3)));
+    queue.push_event(other(5));
+    assert_eq!(written(&mut queue), ["reset", "e1:4", "e1:5"]);
+    assert!(!queue.is_contradicted());
+}
+
+#[test]
+fn what_begins_anew_is_not_held_against_an_earlier_catch_up() {
+    let mut queue = queue();
+    let resume = queue.hold(conversation(1));
+    queue.feed_event(resume, event(1, 4));
+    queue.release(conversation(1), resume, Some(Seq::new(4)));
+    queue.begin_anew(conversation(1));
+    queue.push_event(EventItem {
+        epoch: Epoch::new(2),
+        ..event(1, 4)
+    });
+    assert!(!queue.is_contradicted());
+    assert_eq!(written(&mut queue), ["e1:4", "e1:4"]);
+}
+
+#[test]
+fn a_resync_after_a_loss_of_lineage_names_the_newer_epoch() {
+    let mut queue = queue();
+    queue.push_event(sized_event(1, 9, 200_000));
+    queue.push_event(sized_event(1, 10, 200_000));
+    queue.begin_anew(conversation(1));
+    queue.push_event(EventItem {
+        epoch: Epoch::new(2),
+        ..event(1, 4)
+    });
+    assert_eq!(written(&mut queue), ["resync 1:4"]);
+}
+
+#[test]
 fn live_events_that_wait_for_a_catch_up_do_not_keep_it_waiting() {
     let mut queue = queue();
     let ticket = queue.hold(conversation(1));
