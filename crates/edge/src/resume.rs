@@ -149,8 +149,13 @@ pub(crate) async fn again(
     catch_ups: Vec<CatchUp>,
 ) {
     let each = futures_util::stream::iter(catch_ups);
-    each.for_each_concurrent(CONCURRENT, |one| persist(sources, user, outbox, one))
-        .await;
+    each.for_each_concurrent(CONCURRENT, async |one| {
+        // Something else may still be held there; it ends by itself, and only then is a word of this one taken.
+        if outbox.turn(one.conversation, one.ticket).await {
+            persist(sources, user, outbox, one).await;
+        }
+    })
+    .await;
 }
 
 /// Tries until it works, the socket is gone, or it has failed too often.

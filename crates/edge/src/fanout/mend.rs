@@ -91,6 +91,7 @@ impl Hub {
                     outboxes.map(|outbox| (outbox, Vec::new())).collect()
                 });
                 for (outbox, catch_ups) in held {
+                    outbox.begin_anew(conversation);
                     catch_ups.push(CatchUp {
                         conversation,
                         epoch,

@@ -29,7 +29,7 @@ pub(crate) struct Outbox {
     queue: Mutex<Queue>,
     /// Something waits, or the socket is to be closed.
     wake: Notify,
-    /// A write was taken out.
+    /// A write was taken out, or a hold has ended.
     taken: Notify,
     closing: OnceLock<Closing>,
     gone: CancellationToken,
@@ -71,6 +71,11 @@ impl Outbox {
         self.queue.lock().hold(conversation)
     }
 
+    /// The log has lost events of this conversation: what comes from now on is judged by itself.
+    pub(crate) fn begin_anew(&self, conversation: ConversationId) {
+        self.queue.lock().begin_anew(conversation);
+    }
+
     pub(crate) fn feed_event(&self, ticket: Ticket, event: EventItem) {
         self.with(|queue| queue.feed_event(ticket, event));
     }
@@ -87,21 +92,34 @@ impl Outbox {
         frame: Frame,
     ) {
         self.with(|queue| queue.fulfil(conversation, ticket, seq, frame));
+        self.taken.notify_waiters();
     }
 
     pub(crate) fn release(&self, conversation: ConversationId, ticket: Ticket, floor: Option<Seq>) {
         self.with(|queue| queue.release(conversation, ticket, floor));
+        self.taken.notify_waiters();
     }
 
     /// Waits until a catch-up may go on; `false` when the socket is gone.
     pub(crate) async fn room(&self) -> bool {
+        self.until(Queue::has_room).await
+    }
+
+    /// Waits until what was held before this ticket has ended: only then is what its holder feeds taken. `false` when the socket is gone.
+    pub(crate) async fn turn(&self, conversation: ConversationId, ticket: Ticket) -> bool {
+        self.until(|queue| queue.is_first(conversation, ticket))
+            .await
+    }
+
+    /// Waits for something that a write, or the end of a hold, may bring about; `false` when the socket is gone.
+    async fn until(&self, met: impl Fn(&Queue) -> bool) -> bool {
         loop {
             let mut taken = std::pin::pin!(self.taken.notified());
             taken.as_mut().enable();
             if self.is_over() {
                 return false;
             }
-            if self.has_room() {
+            if met(&self.queue.lock()) {
                 return true;
             }
             tokio::select! {

@@ -9,10 +9,11 @@ use async_trait::async_trait;
 use hubbub_bus::{Bus, Subject};
 use hubbub_cluster::{CommandRouter, SubmitError};
 use hubbub_domain::conversation::{
-    Command, Decision, Event, Rejection, State, decide, evolve, recorded,
+    Command, Decision, Event, Recorded, Rejection, State, decide, evolve, recorded,
 };
 use hubbub_domain::ids::{ConversationId, Incarnation, UserId};
-use hubbub_domain::position::{Epoch, MessageNo, Offset, PartitionCount, PartitionId};
+use hubbub_domain::position::{Epoch, MessageNo, Offset, PartitionCount, PartitionId, Seq};
+use hubbub_event_log::memory::Image;
 use hubbub_event_log::{
     AppendBatch, AppendOutcome, Claim, EventLog, Lane, LogReader, MemoryLog, NodeRegistration,
     Ownership,
@@ -48,6 +49,9 @@ pub(crate) struct Faults {
     pub(crate) unreadable: Mutex<Option<ConversationId>>,
     /// Whoever asks for members waits while this is locked for writing.
     pub(crate) members: tokio::sync::RwLock<()>,
+    /// This person's access is judged only while `access` is not locked for writing.
+    pub(crate) judged_late: Mutex<Option<UserId>>,
+    pub(crate) access: tokio::sync::RwLock<()>,
     /// What commits just after the next access was judged.
     pub(crate) meanwhile: Mutex<Vec<Command>>,
     /// How often access was asked for.
@@ -82,30 +86,7 @@ impl Owner {
             max_level: 1,
         };
         log.register(&node).await.unwrap();
-        let claims: Vec<Claim> = log
-            .partitions()
-            .await
-            .unwrap()
-            .iter()
-            .map(|row| Claim {
-                partition: row.partition,
-                expected_owner: row.owner,
-                expected_epoch: row.epoch,
-            })
-            .collect();
-        let acquired = log.acquire(me, &claims, "claim").await.unwrap();
-        let inner = Inner {
-            lane: log.open_lane(me, 0).await.unwrap(),
-            epochs: acquired
-                .iter()
-                .map(|one| (one.partition, one.epoch))
-                .collect(),
-            offsets: acquired
-                .iter()
-                .map(|one| (one.partition, one.head))
-                .collect(),
-            conversations: HashMap::new(),
-        };
+        let inner = Inner::acquire(&log, me).await;
         Arc::new(Self {
             log,
             bus,
@@ -132,6 +113,21 @@ impl Owner {
             .ok();
     }
 
+    /// An unclean failover: what was stored since is gone, and this owner goes on from what is left under new epochs.
+    pub(crate) async fn fail_over_to(&self, image: Image) {
+        let mut inner = self.inner.lock().await;
+        let known: Vec<ConversationId> = inner.conversations.keys().copied().collect();
+        self.log.fail_over_to(image);
+        *inner = Inner::acquire(&self.log, self.me).await;
+        for id in known {
+            let rows = self.log.read_conversation(id, Seq::new(1), 1_000).await;
+            for row in rows.unwrap() {
+                let recorded = row.decode().unwrap();
+                inner.conversation(id).take(&recorded, row.epoch);
+            }
+        }
+    }
+
     /// Events in the log, over all partitions.
     pub(crate) async fn stored(&self) -> u64 {
         let inner = self.inner.lock().await;
@@ -139,15 +135,7 @@ impl Owner {
     }
 
     async fn store(&self, inner: &mut Inner, command: &Command) -> Result<Accepted, SubmitError> {
-        let conversation = inner
-            .conversations
-            .entry(command.conversation)
-            .or_insert_with(|| Conversation {
-                state: State::absent(command.conversation),
-                epoch: Epoch::ZERO,
-                messages: Vec::new(),
-                read: HashMap::new(),
-            });
+        let conversation = inner.conversation(command.conversation);
         let accepted = |seq, message_no, at, epoch, how| Accepted {
             conversation: command.conversation,
             epoch,
@@ -194,32 +182,9 @@ impl Owner {
         );
         inner.offsets.insert(partition, offset);
 
+        let conversation = inner.conversation(command.conversation);
         let before: Vec<UserId> = conversation.state.members().keys().copied().collect();
-        evolve(&mut conversation.state, &recorded);
-        conversation.epoch = epoch;
-        let mut message_no = None;
-        if let Event::MessageSent {
-            message_no: no,
-            body,
-            reply_to_no,
-            thread_root_no,
-        } = &recorded.event
-        {
-            message_no = Some(*no);
-            conversation.messages.push(MessageRow {
-                conversation: recorded.conversation,
-                message_no: *no,
-                seq: recorded.seq,
-                epoch,
-                by: recorded.by,
-                at: recorded.at,
-                body: body.clone(),
-                reply_to_no: *reply_to_no,
-                thread_root_no: *thread_root_no,
-                command_id: recorded.command_id,
-            });
-            conversation.read.insert(recorded.by, *no);
-        }
+        let message_no = conversation.take(&recorded, epoch);
         self.publish(conversation, before, row).await;
         Ok(accepted(
             recorded.seq,
@@ -251,6 +216,76 @@ impl Owner {
             .publish(Subject::Events(partition), batch.encode(), None)
             .await
             .ok();
+    }
+}
+
+impl Inner {
+    /// Everything, under new epochs, from where the log stands.
+    async fn acquire(log: &MemoryLog, me: Incarnation) -> Self {
+        let rows = log.partitions().await.unwrap();
+        let claims: Vec<Claim> = rows
+            .iter()
+            .map(|row| Claim {
+                partition: row.partition,
+                expected_owner: row.owner,
+                expected_epoch: row.epoch,
+            })
+            .collect();
+        let acquired = log.acquire(me, &claims, "claim").await.unwrap();
+        Self {
+            lane: log.open_lane(me, 0).await.unwrap(),
+            epochs: acquired
+                .iter()
+                .map(|one| (one.partition, one.epoch))
+                .collect(),
+            offsets: acquired
+                .iter()
+                .map(|one| (one.partition, one.head))
+                .collect(),
+            conversations: HashMap::new(),
+        }
+    }
+
+    fn conversation(&mut self, id: ConversationId) -> &mut Conversation {
+        self.conversations
+            .entry(id)
+            .or_insert_with(|| Conversation {
+                state: State::absent(id),
+                epoch: Epoch::ZERO,
+                messages: Vec::new(),
+                read: HashMap::new(),
+            })
+    }
+}
+
+impl Conversation {
+    /// Folds what was stored; the number when it is a message.
+    fn take(&mut self, recorded: &Recorded, epoch: Epoch) -> Option<MessageNo> {
+        evolve(&mut self.state, recorded);
+        self.epoch = epoch;
+        let Event::MessageSent {
+            message_no,
+            body,
+            reply_to_no,
+            thread_root_no,
+        } = &recorded.event
+        else {
+            return None;
+        };
+        self.messages.push(MessageRow {
+            conversation: recorded.conversation,
+            message_no: *message_no,
+            seq: recorded.seq,
+            epoch,
+            by: recorded.by,
+            at: recorded.at,
+            body: body.clone(),
+            reply_to_no: *reply_to_no,
+            thread_root_no: *thread_root_no,
+            command_id: recorded.command_id,
+        });
+        self.read.insert(recorded.by, *message_no);
+        Some(*message_no)
     }
 }
 
