@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! P0  appends and acks      no door here: permits of their owner
-//!     handshakes, resumes   wait in the order in which they came
+//!     handshakes            wait in the order in which they came, as long as a client has patience for it, then `busy`
+//!     resumes               wait in the order in which they came
 //! P1  history, members      wait a moment, then `busy`
 //! P2  search                the same, far fewer
 //! P3  typing, receipts      never wait, never ask a store: forgotten when anything is full
@@ -26,13 +27,19 @@ const BUSY_RETRY_MS: u64 = 500;
 /// Spread on top of it, so that they do not all come back at once.
 const BUSY_RETRY_SPREAD_MS: u64 = 2_000;
 
+/// How long a socket waits to be let in. A client that hears nothing gives up after 15 s and knocks again behind all others: a node
+/// that needs longer than a third of that serves people who are about to leave.
+pub(crate) const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How wide the doors are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Doors {
     /// Sockets whose session is being looked up: two short queries each.
     pub handshakes_at_once: usize,
-    /// Sockets that may wait for it; the rest is told `busy` at the upgrade. At some hundred handshakes a second it is 30 s of work.
+    /// Sockets that may wait for it; the rest is told `busy` at the upgrade.
     pub handshakes_waiting: usize,
+    /// How long they wait before they are told the same.
+    pub handshake_patience: Duration,
     /// Reads at once for sockets whose cursors are looked up; up to four of each may wait for it.
     pub resumes_at_once: usize,
     /// Pages of history, members and inbox read at once.
@@ -52,6 +59,7 @@ impl Default for Doors {
         Self {
             handshakes_at_once: 32,
             handshakes_waiting: 8_192,
+            handshake_patience: HANDSHAKE_PATIENCE,
             resumes_at_once: 16,
             history_at_once: 64,
             history_waiting: 512,
@@ -74,7 +82,11 @@ pub(crate) struct Gates {
 impl Gates {
     pub(crate) fn new(doors: Doors) -> Self {
         Self {
-            handshakes: Gate::new(doors.handshakes_at_once, doors.handshakes_waiting, None),
+            handshakes: Gate::new(
+                doors.handshakes_at_once,
+                doors.handshakes_waiting,
+                Some(doors.handshake_patience),
+            ),
             // Who is let in has a place already: their number is that of the sockets.
             resumes: Arc::new(Gate::new(doors.resumes_at_once, usize::MAX, None)),
             history: Gate::new(
@@ -173,8 +185,13 @@ impl Drop for Waits<'_> {
 
 /// Too much at once; nothing was done.
 pub(crate) fn busy() -> Refusal {
+    Refusal::busy(busy_retry_ms())
+}
+
+/// After how long someone who found a door shut comes back, spread.
+pub(crate) fn busy_retry_ms() -> u64 {
     let spread = u64::from(ids::random().as_fields().0) % BUSY_RETRY_SPREAD_MS;
-    Refusal::busy(BUSY_RETRY_MS.saturating_add(spread))
+    BUSY_RETRY_MS.saturating_add(spread)
 }
 
 #[cfg(test)]

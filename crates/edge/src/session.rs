@@ -119,6 +119,7 @@ pub(crate) async fn run(mut socket: WebSocket, shared: Arc<Shared>, proven: Opti
         cursors,
         account_changes,
         welcome,
+        early,
     } = greeting;
     let outbox = Arc::new(Outbox::new());
     let seat = Seat {
@@ -166,7 +167,7 @@ pub(crate) async fn run(mut socket: WebSocket, shared: Arc<Shared>, proven: Opti
     drop(welcome);
     catch_up(&shared, &outbox, login.user, catch_ups, forgotten);
     Session::new(shared, socket, outbox, login.user, id)
-        .run()
+        .run(early)
         .await;
 }
 
@@ -246,8 +247,12 @@ impl Session {
         }
     }
 
-    async fn run(mut self) {
-        let ended = Box::pin(self.serve()).await;
+    /// `early`: a frame that came before the socket was let in.
+    async fn run(mut self, early: Option<Message>) {
+        let ended = match early.and_then(|frame| self.on_received(Some(Ok(frame)))) {
+            Some(end) => end,
+            None => Box::pin(self.serve()).await,
+        };
         // Marks that wait are worth more than the moment they wait for.
         self.send_marks();
         if ended == Some(RESTART) {

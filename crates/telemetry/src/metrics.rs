@@ -90,7 +90,10 @@ groups! {
         gauge connections = "hubbub_edge_connections", "Connections open now, of all kinds";
         counter connections_refused = "hubbub_edge_connections_refused_total", "Connections answered 503 at once: no place or no descriptor left";
         gauge handshakes_waiting = "hubbub_edge_handshakes_waiting", "Sockets that wait to be let in";
-        counter handshakes_refused = "hubbub_edge_handshakes_refused_total", "Sockets told to come back later because too many wait to be let in";
+        counter handshakes_refused = "hubbub_edge_handshakes_refused_total", "Sockets told to come back later because too many wait to be let in, or too long";
+        counter handshakes_left = "hubbub_edge_handshakes_left_total", "Sockets that ended while they waited to be let in";
+        gauge member_reads_waiting = "hubbub_edge_member_reads_waiting", "Rooms whose members, or summaries for new ones, wait to be read";
+        counter stood_still = "hubbub_edge_stood_still_total", "Times this node sent its sockets away because it had stood still";
         gauge resumes_waiting = "hubbub_edge_resumes_waiting", "Sockets whose cursors wait to be looked at";
         counter resumes_without_query = "hubbub_edge_resumes_without_query_total", "Cursors found current by what this node tracks, without a question to a store";
         counter resumes_with_query = "hubbub_edge_resumes_with_query_total", "Cursors looked up in the stores";
@@ -204,6 +207,7 @@ groups! {
         counter lost = "hubbub_projections_lost_total", "Batches that another projector had written already";
         gauge kept_events = "hubbub_projections_kept_events", "Unprojected events that queries keep in memory";
         gauge kept_bytes = "hubbub_projections_kept_bytes", "Bytes of the unprojected events that queries keep in memory, estimated";
+        gauge readers_waiting = "hubbub_projections_readers_waiting", "Questions that wait for unprojected events which another one reads";
         counter unread_mismatch = "hubbub_unread_mismatch_total", "Unread counts that differed from a recount of the log";
     }
 

@@ -77,7 +77,8 @@ async fn prove(shared: &Shared, proof: Option<Proof>) -> Result<Option<Proven>, 
     if matches!(proof, Proof::Cookie(_)) {
         return Ok(Some(Proven { token, login: None }));
     }
-    let _pass = shared.gates.handshakes.enter().await?;
+    let pass = shared.gates.handshakes.enter().await;
+    let _pass = pass.inspect_err(|_busy| shared.metrics.edge.handshakes_refused.inc())?;
     let account_changes = shared.fanout.account_changes();
     let login = shared.identity.authenticate(&token).await?;
     let login = login.ok_or_else(Refusal::unauthenticated)?;

@@ -1,16 +1,19 @@
-//! The beginning of a socket: `hello` within 5 s, who it is, `welcome`.
+//! The beginning of a socket: `hello` within 5 s, a place among those who are let in, who it is, `welcome`.
+//!
+//! Never: a place for a socket that has ended while it waited; a frame lost that came while it did.
 
 use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
 use hubbub_accounts::Session as Login;
 use hubbub_wire::client::object::Cursor;
-use hubbub_wire::client::outbound::Welcome;
+use hubbub_wire::client::outbound::{Drain, Welcome};
 use hubbub_wire::client::{
     ClientFrame, FRAME_BYTES_MAX, HELLO_TIMEOUT_S, ServerFrame, close, inbound,
 };
 
 use crate::error::Refusal;
+use crate::gates::{self, Pass};
 use crate::ids;
 use crate::objects;
 use crate::session::outbox::Closing;
@@ -25,6 +28,8 @@ pub(crate) struct Greeting {
     /// Account changes heard of before the session was checked.
     pub(crate) account_changes: u64,
     pub(crate) welcome: ServerFrame,
+    /// What the client said before it was let in.
+    pub(crate) early: Option<Message>,
 }
 
 /// What came with the upgrade.
@@ -55,6 +60,11 @@ const NOT_NOW: Closing = Closing {
     reason: "try elsewhere",
 };
 
+const TOO_MANY: Closing = Closing {
+    code: close::DEGRADED,
+    reason: "too many at once",
+};
+
 /// Waits for `hello` and checks it. `Ok(None)` = the client went away.
 pub(crate) async fn greet(
     socket: &mut WebSocket,
@@ -73,11 +83,10 @@ pub(crate) async fn greet(
         tracing::debug!(code = %error.code, "hello could not be answered");
         NOT_NOW
     };
-    let pass = shared.gates.handshakes.enter().await;
-    let _pass = pass.map_err(|busy| {
-        shared.metrics.edge.handshakes_refused.inc();
-        unavailable(busy)
-    })?;
+    let Some((_pass, early)) = wait_in_line(socket, shared).await? else {
+        shared.metrics.edge.handshakes_left.inc();
+        return Ok(None);
+    };
     let known = login.filter(|_| hello.token.is_none() || hello.token == given);
     let (login, account_changes) = if let Some(known) = known {
         known
@@ -114,7 +123,46 @@ pub(crate) async fn greet(
         cursors: hello.cursors.unwrap_or_default(),
         account_changes,
         welcome,
+        early,
     }))
+}
+
+/// Waits to be let in, and looks meanwhile whether anyone is still there. `Ok(None)` = the client went away.
+///
+/// What it says while it waits is kept; after one frame it is not read on, and nobody notices then that it leaves.
+async fn wait_in_line<'gates>(
+    socket: &mut WebSocket,
+    shared: &'gates Shared,
+) -> Result<Option<(Pass<'gates>, Option<Message>)>, Closing> {
+    let mut early = None;
+    let mut turn = std::pin::pin!(shared.gates.handshakes.enter());
+    let turn = loop {
+        tokio::select! {
+            biased;
+            pass = &mut turn => break pass,
+            received = socket.recv(), if early.is_none() => match received {
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(frame @ (Message::Text(_) | Message::Binary(_)))) => early = Some(frame),
+                end => return match socket::hear(end) {
+                    Heard::Broken(closing) => Err(closing),
+                    _ => Ok(None),
+                },
+            },
+        }
+    };
+    if let Ok(pass) = turn {
+        return Ok(Some((pass, early)));
+    }
+    shared.metrics.edge.handshakes_refused.inc();
+    // The close itself cannot say when to come back.
+    let drain = ServerFrame::Drain(Drain {
+        reconnect_after_ms: gates::busy_retry_ms(),
+    });
+    if socket::write(socket, Message::Text(objects::frame(&drain))).await {
+        Err(TOO_MANY)
+    } else {
+        Ok(None)
+    }
 }
 
 async fn first_frame(

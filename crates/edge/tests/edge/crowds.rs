@@ -163,6 +163,7 @@ async fn a_storm_of_sockets_is_let_in_one_by_one_and_nobody_is_forgotten() {
         sockets_per_user: 1_000,
         doors: Doors {
             handshakes_at_once: 2,
+            handshake_patience: PATIENCE,
             resumes_at_once: 1,
             ..Doors::default()
         },

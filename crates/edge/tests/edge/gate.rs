@@ -1,4 +1,4 @@
-//! Accounts behind a gate: an answer about live sessions that is on its way for as long as a test likes.
+//! Accounts behind a gate: answers about live sessions and about people that are on their way for as long as a test likes.
 
 use std::sync::Arc;
 
@@ -14,19 +14,30 @@ use crate::rig::PATIENCE;
 
 pub(crate) struct Gate {
     inner: Arc<dyn Identity>,
+    /// In front of who someone is: the last question of a handshake.
+    pub(crate) greetings: Bar,
+    sessions: Bar,
+}
+
+/// What answers wait behind while it is shut.
+pub(crate) struct Bar {
     shut: watch::Sender<bool>,
-    /// Answers that wait at the gate.
+    /// Answers that wait.
     held: watch::Sender<usize>,
 }
 
-impl Gate {
-    /// Open.
-    pub(crate) fn before(inner: Arc<dyn Identity>) -> Self {
+impl Bar {
+    fn open() -> Self {
         Self {
-            inner,
             shut: watch::Sender::new(false),
             held: watch::Sender::new(0),
         }
+    }
+
+    async fn pass(&self) {
+        self.held.send_modify(|held| *held += 1);
+        self.shut.subscribe().wait_for(|shut| !shut).await.unwrap();
+        self.held.send_modify(|held| *held -= 1);
     }
 
     pub(crate) fn set_shut(&self, shut: bool) {
@@ -43,13 +54,30 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// Open.
+    pub(crate) fn before(inner: Arc<dyn Identity>) -> Self {
+        Self {
+            inner,
+            greetings: Bar::open(),
+            sessions: Bar::open(),
+        }
+    }
+
+    pub(crate) fn set_shut(&self, shut: bool) {
+        self.sessions.set_shut(shut);
+    }
+
+    pub(crate) async fn until_held(&self, some: bool) {
+        self.sessions.until_held(some).await;
+    }
+}
+
 #[async_trait]
 impl Identity for Gate {
     async fn live_sessions(&self, user: UserId) -> Result<Vec<SessionId>, AccountsError> {
         let live = self.inner.live_sessions(user).await;
-        self.held.send_modify(|held| *held += 1);
-        self.shut.subscribe().wait_for(|shut| !shut).await.unwrap();
-        self.held.send_modify(|held| *held -= 1);
+        self.sessions.pass().await;
         live
     }
 
@@ -83,7 +111,9 @@ impl Identity for Gate {
     }
 
     async fn user(&self, id: UserId) -> Result<Option<User>, AccountsError> {
-        self.inner.user(id).await
+        let user = self.inner.user(id).await;
+        self.greetings.pass().await;
+        user
     }
 
     async fn users(&self, ids: &[UserId]) -> Result<Vec<User>, AccountsError> {

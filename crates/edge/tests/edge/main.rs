@@ -13,6 +13,7 @@
 mod blind;
 mod crowds;
 mod cut;
+mod doors;
 mod errors;
 mod faults;
 mod gate;
