@@ -32,7 +32,7 @@ pub use store::postgres::{
     PROJECTOR_CONNECTIONS_MAX, PoolRole, PostgresStore, QUERY_CONNECTIONS_MAX,
 };
 pub use store::{Projection, Store};
-pub use tail::{KEPT_BYTES_MAX, KEPT_EVENTS_MAX, TAIL_EVENTS_MAX};
+pub use tail::{KEPT_BYTES_MAX, TAIL_WAIT_MAX, TailLimits};
 
 /// The read models of one node: tables, a reader, a projector for each projection.
 #[derive(Clone)]

@@ -22,7 +22,7 @@ use crate::port::{
 };
 use crate::read::inbox::newest_in;
 use crate::store::{Projection, RoomPlace, Store};
-use crate::tail::Tail;
+use crate::tail::{Tail, TailLimits};
 
 /// Answers [`ReadModels`] from tables and log.
 pub struct Reader {
@@ -35,16 +35,16 @@ impl Reader {
     pub fn new(store: Arc<dyn Store>, log: Arc<dyn LogReader>) -> Self {
         Self {
             store,
-            tail: Tail::new(log),
+            tail: Tail::new(log, TailLimits::default()),
         }
     }
 
-    /// The same, keeping at most this many unprojected events in memory instead of [`KEPT_EVENTS_MAX`](crate::KEPT_EVENTS_MAX).
+    /// The same with other limits.
     #[must_use]
-    pub fn keeping_at_most(self, events: usize) -> Self {
+    pub fn limited_to(self, limits: TailLimits) -> Self {
         let log = self.tail.log_shared();
         Self {
-            tail: Tail::keeping(log, events),
+            tail: Tail::new(log, limits),
             ..self
         }
     }
@@ -52,6 +52,11 @@ impl Reader {
     /// Unprojected events and their bytes that are kept in memory now.
     pub fn kept(&self) -> (usize, usize) {
         self.tail.kept()
+    }
+
+    /// Questions that wait for a place, or for what another one reads.
+    pub fn waiting(&self) -> usize {
+        self.tail.waiting()
     }
 
     /// A conversation and, when `user` is given, that user's membership, both as of now.
@@ -74,8 +79,12 @@ impl Reader {
         };
         let after = stored.as_ref().map_or(Seq::ZERO, |row| row.head_seq);
         let mut fold = Fold::new(stored, members.into_iter().map(|(_, member)| member), user);
-        for entry in self.tail.of_conversation(conversation, after).await? {
-            fold.apply(PartitionId::new(0), &entry);
+        let tail = self
+            .tail
+            .of_conversation(&*self.store, Projection::Inbox, conversation, after)
+            .await?;
+        for entry in &tail.entries {
+            fold.apply(PartitionId::new(0), entry);
         }
         Ok(fold.conversation.clone().map(|row| (row, fold)))
     }
@@ -346,8 +355,7 @@ impl ReadModels for Reader {
     ) -> Result<Page<Summary>, QueryError> {
         let limit = capped(limit);
         let after = cursor.map(cursor::room).transpose()?;
-        // Far behind, the directory is as it was projected.
-        let unprojected = self.unprojected().await?.unwrap_or_default();
+        let (unprojected, place) = self.unprojected().await?;
         let mut rows = self.store.rooms_page(query, after, limit + 1).await?;
         if after.is_none() {
             // Rooms made a moment ago are shown on the first page; deeper pages follow the projection.
@@ -399,6 +407,7 @@ impl ReadModels for Reader {
             fresh.extend(last.map(|message| (id, message)));
             seen.extend(fold.conversation.map(|row| (row, member)));
         }
+        drop((unprojected, place));
         Ok(Page {
             items: self.summaries(user, seen, &fresh).await?,
             next_cursor,

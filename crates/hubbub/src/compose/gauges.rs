@@ -45,6 +45,8 @@ pub(crate) async fn keep_up(
         let (events, bytes) = stores.reader.kept();
         metrics.projections.kept_events.set(count(events));
         metrics.projections.kept_bytes.set(count(bytes));
+        let waiting = stores.reader.waiting();
+        metrics.projections.readers_waiting.set(count(waiting));
         let accounts = stores.accounts.usage();
         raise_to(&metrics.accounts.logins, accounts.logins);
         raise_to(&metrics.accounts.logins_refused, accounts.logins_refused);

@@ -8,6 +8,7 @@ use hubbub_domain::position::MessageNo;
 use crate::model::message_of;
 use crate::port::{HistoryPage, MessageRow, QueryError};
 use crate::read::Reader;
+use crate::store::Projection;
 
 impl Reader {
     pub(super) async fn message_from_tail(
@@ -16,10 +17,14 @@ impl Reader {
         number: MessageNo,
     ) -> Result<Option<MessageRow>, QueryError> {
         let after = self.store.history_seq(conversation).await?;
-        let tail = self.tail.of_conversation(conversation, after).await?;
+        let tail = self
+            .tail
+            .of_conversation(&*self.store, Projection::History, conversation, after)
+            .await?;
         if let Some(message) = tail
+            .entries
             .iter()
-            .filter_map(message_of)
+            .filter_map(|entry| message_of(entry))
             .find(|message| message.message_no == number)
         {
             return Ok(Some(message));
@@ -39,10 +44,14 @@ impl Reader {
         conversation: ConversationId,
     ) -> Result<BTreeMap<MessageNo, MessageRow>, QueryError> {
         let after = self.store.history_seq(conversation).await?;
-        let tail = self.tail.of_conversation(conversation, after).await?;
+        let tail = self
+            .tail
+            .of_conversation(&*self.store, Projection::History, conversation, after)
+            .await?;
         Ok(tail
+            .entries
             .iter()
-            .filter_map(message_of)
+            .filter_map(|entry| message_of(entry))
             .map(|message| (message.message_no, message))
             .collect())
     }

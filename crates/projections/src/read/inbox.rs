@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use hubbub_domain::conversation::Event;
 use hubbub_domain::ids::{ConversationId, UserId};
-use hubbub_domain::position::{Offset, PartitionId};
+use hubbub_domain::position::PartitionId;
 
 use crate::cursor;
 use crate::model::{ConversationRow, Entry, Fold, MemberState, message_of};
 use crate::port::{MessageRow, Page, QueryError, Summary};
 use crate::read::{Reader, capped};
-use crate::store::{InboxPlace, Projection};
+use crate::store::InboxPlace;
+use crate::tail::Place;
 
 impl Reader {
     /// A page of `user`'s conversations, newest activity first.
@@ -23,9 +24,7 @@ impl Reader {
     ) -> Result<Page<Summary>, QueryError> {
         let limit = capped(limit);
         let after = cursor.map(cursor::inbox).transpose()?;
-        let Some(unprojected) = self.unprojected().await? else {
-            return self.inbox_far_behind(user, after, limit).await;
-        };
+        let (unprojected, place) = self.unprojected().await?;
         let touched = self.touched_for(user, &unprojected).await?;
         // Enough stored rows to fill the page even if every touched one among them falls out of it, and one to know whether more follow.
         let stored = self
@@ -61,6 +60,7 @@ impl Reader {
                 fresh.extend(last.map(|message| (id, message)));
             }
         }
+        drop((unprojected, place));
         newest_first(&mut rows);
         let more = rows.len() > limit;
         rows.truncate(limit);
@@ -78,12 +78,10 @@ impl Reader {
     }
 
     /// Events that the inbox projection has not seen, grouped by conversation.
-    pub(super) async fn unprojected(&self) -> Result<Option<Unprojected>, QueryError> {
-        let checkpoints: Vec<(PartitionId, Offset)> =
-            self.store.checkpoints(Projection::Inbox).await?;
-        let Some(entries) = self.tail.of_partitions(&checkpoints).await? else {
-            return Ok(None);
-        };
+    ///
+    /// The place is to be given back with the events, and before the next question about a tail.
+    pub(super) async fn unprojected(&self) -> Result<(Unprojected, Place), QueryError> {
+        let (entries, place) = self.tail.of_partitions(&*self.store).await?;
         let mut grouped = Unprojected::new();
         for (partition, entry) in entries {
             grouped
@@ -91,49 +89,7 @@ impl Reader {
                 .or_default()
                 .push((partition, entry));
         }
-        Ok(Some(grouped))
-    }
-
-    /// The inbox while the projector is more than [`KEPT_EVENTS_MAX`](crate::KEPT_EVENTS_MAX) events behind: a probe for each stored
-    /// conversation of the page, so that its counts are right; one that is not projected at all shows up when the projector has caught up.
-    async fn inbox_far_behind(
-        &self,
-        user: UserId,
-        after: Option<InboxPlace>,
-        limit: usize,
-    ) -> Result<Page<Summary>, QueryError> {
-        let mut stored = self.store.inbox_page(user, after, limit + 1).await?;
-        let more = stored.len() > limit;
-        stored.truncate(limit);
-        let next_cursor = stored.last().filter(|_| more).map(|(row, _)| {
-            cursor::of_inbox(InboxPlace {
-                active_at: row.active_at,
-                conversation: row.id,
-            })
-        });
-        let mut rows = Vec::with_capacity(stored.len());
-        for (row, member) in stored {
-            let folded = match self.fold(row.id, Some(user)).await {
-                Err(QueryError::Inconsistent(what)) => {
-                    tracing::warn!(conversation.id = %row.id, %what, "a damaged conversation is listed as it was projected");
-                    rows.push((row, Some(member)));
-                    continue;
-                }
-                folded => folded?,
-            };
-            let Some((row, fold)) = folded else {
-                continue;
-            };
-            let member = fold.members.get(&user).copied();
-            if member.is_some_and(|member| member.is_current()) {
-                rows.push((row, member));
-            }
-        }
-        newest_first(&mut rows);
-        Ok(Page {
-            items: self.summaries(user, rows, &HashMap::new()).await?,
-            next_cursor,
-        })
+        Ok((grouped, place))
     }
 
     /// Folds unprojected events over stored rows for one reader: the conversations touched, as they are now.

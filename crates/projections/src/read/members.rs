@@ -6,6 +6,7 @@ use hubbub_domain::position::{PartitionId, Seq};
 use crate::model::{Fold, MemberState};
 use crate::port::QueryError;
 use crate::read::Reader;
+use crate::store::Projection;
 
 /// Members read at once.
 const MEMBERS_PAGE: usize = 1_000;
@@ -38,9 +39,12 @@ impl Reader {
             members.extend(page);
         }
         // The tail after the members: what a projector committed in between is then applied twice, not left out.
-        let tail = self.tail.of_conversation(conversation, from).await?;
+        let tail = self
+            .tail
+            .of_conversation(&*self.store, Projection::Inbox, conversation, from)
+            .await?;
         let mut fold = Fold::new(stored, members, None);
-        for entry in &tail {
+        for entry in &tail.entries {
             fold.apply(PartitionId::new(0), entry);
         }
         let Some(row) = &fold.conversation else {

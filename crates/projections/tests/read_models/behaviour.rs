@@ -644,35 +644,3 @@ pub(crate) async fn a_text_with_a_nul_is_projected_all_the_same(mut world: World
             .is_empty()
     );
 }
-
-/// However far the projector is behind, the inbox answers, with right counts for what it knows.
-pub(crate) async fn an_inbox_far_behind_still_counts_right(mut world: World) {
-    let group = world
-        .create(user(0), new_conversation(Kind::Group, &[user(1)]))
-        .await;
-    let busy = world
-        .create(user(0), new_conversation(Kind::Group, &[user(2)]))
-        .await;
-    world.catch_up().await;
-    world.say(group, user(0), "one").await.unwrap();
-    // More than the inbox folds: appended in big batches, as nobody projects.
-    world
-        .say_many(busy, user(0), hubbub_projections::TAIL_EVENTS_MAX + 1)
-        .await;
-    let reader = world.reader().keeping_at_most(1_000);
-    let page = reader.inbox(user(1), None, 50).await.unwrap();
-    assert_eq!(reader.kept(), (0, 0), "too many to keep");
-    assert_eq!(
-        page.items
-            .iter()
-            .map(|item| (item.id, item.unread))
-            .collect::<Vec<_>>(),
-        [(group, 1)]
-    );
-    world.catch_up().await;
-    let page = reader.inbox(user(2), None, 50).await.unwrap();
-    assert_eq!(
-        page.items[0].unread,
-        hubbub_projections::TAIL_EVENTS_MAX as u64 + 1
-    );
-}

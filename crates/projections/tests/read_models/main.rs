@@ -6,8 +6,10 @@
 )]
 
 mod behaviour;
+mod behind;
 mod between;
 mod faults;
+mod watched;
 mod world;
 
 use std::sync::Arc;
@@ -70,8 +72,14 @@ behaviours![
     cursors_walk_through_everything_once,
     two_projectors_at_once_are_harmless,
     an_unreadable_event_parks_its_conversation_only,
-    a_text_with_a_nul_is_projected_all_the_same,
-    an_inbox_far_behind_still_counts_right;
+    a_text_with_a_nul_is_projected_all_the_same;
+    behind:
+    a_busy_room_far_behind_answers_its_members,
+    many_readers_read_a_long_tail_once,
+    what_cannot_be_kept_is_unavailable_until_it_is_projected,
+    a_reader_that_does_not_come_back_holds_nobody_for_ever,
+    a_damaged_event_in_a_long_tail_is_told,
+    a_commit_within_a_long_tail_changes_no_answer;
     faults:
     writers_see_their_writes_although_no_projector_runs,
     a_removal_counts_although_no_projector_runs,

@@ -161,13 +161,24 @@ impl World {
         by: UserId,
         count: usize,
     ) {
+        self.say_many_of(conversation, by, count, "x").await;
+    }
+
+    /// Says the same `count` times.
+    pub(crate) async fn say_many_of(
+        &mut self,
+        conversation: ConversationId,
+        by: UserId,
+        count: usize,
+        body: &str,
+    ) {
         let partition = PARTITIONS.partition_of(conversation);
         let epoch = self.epochs[&partition];
         let mut rows = Vec::new();
         for number in 0..count {
             let id = self.next_command();
             let intent = Intent::SendMessage {
-                body: "x".into(),
+                body: body.into(),
                 reply_to_no: None,
                 thread_root_no: None,
             };
@@ -187,7 +198,7 @@ impl World {
             rows.push(EventRow::encode(partition, offset, epoch, &recorded).unwrap());
             self.heads.insert(partition, offset);
             self.events.push(recorded);
-            if rows.len() == 500 || number + 1 == count {
+            if rows.len() == 100 || number + 1 == count {
                 let batch = AppendBatch {
                     fence: vec![(partition, epoch)],
                     rows: std::mem::take(&mut rows),
@@ -216,15 +227,6 @@ impl World {
         self.append(row).await;
         self.events.push(recorded.clone());
         Some(recorded)
-    }
-
-    /// Leaves an offset out of the partition of a conversation, as no writer ever may.
-    pub(crate) fn skip_an_offset(&mut self, conversation: ConversationId) {
-        let head = self
-            .heads
-            .get_mut(&PARTITIONS.partition_of(conversation))
-            .unwrap();
-        *head = head.next();
     }
 
     /// The stored form at the next place of its partition.
