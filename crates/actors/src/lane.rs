@@ -10,6 +10,7 @@
 //! | this command id exists | the ids are looked up; partitions with a duplicate are taken back, the others' rows go again | dropped if taken back |
 //! | refused, nothing stored | taken back, answered so | dropped |
 //! | no definite answer | leave Serving as in doubt; the connection is given up | dropped |
+//! | it would leave a hole: the log has lost rows | leave Serving as in doubt | dropped |
 //! | offset or seq taken, half stored | leave Serving as broken | dropped |
 //!
 //! Never: a pool checkout, a time limit around a statement (the log's own lane has one, and says `Unknown`), a reply to a caller.

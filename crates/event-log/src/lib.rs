@@ -21,6 +21,7 @@ mod clock;
 mod columns;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+mod dense;
 pub mod memory;
 mod nodes;
 pub mod postgres;

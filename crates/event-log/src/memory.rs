@@ -1,7 +1,6 @@
 //! The log in memory: the same promises as the databases, and faults on order.
 //!
-//! It is honest: an append is atomic, fenced and refused on a taken offset, seq or command id. It is stricter in one point: an offset or
-//! seq that leaves a hole is refused as [`Conflict::Position`], which the databases only notice when the hole is read.
+//! It is honest: an append is atomic, fenced and refused on a taken offset, seq or command id, and where it would leave a hole.
 //!
 //! Never: durability; a clock of its own (liveness is judged by the clock that [`MemoryLog::new`] is given).
 //!
@@ -34,9 +33,6 @@ use crate::port::{
 
 pub use self::faults::{Fault, Held};
 pub(crate) use self::state::{FIRST_LEVEL, SNAPSHOTS_KEPT};
-
-#[cfg(doc)]
-use crate::port::Conflict;
 
 /// A log in memory, shared by its clones: several nodes of one test see the same store.
 #[derive(Clone)]

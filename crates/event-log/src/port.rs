@@ -39,7 +39,8 @@ pub trait Lane: Send {
     /// Stores the rows of every partition whose epoch still matches, all of them or none per partition, in one atomic statement.
     ///
     /// Rows of a partition must be ascending and dense from its current head + 1; each row's epoch must be the one given for its
-    /// partition. An append that meets an acquire in flight waits for it, re-checks the epoch, and then stores nothing for that partition.
+    /// partition. Rows that do not follow what this very log holds, in their partition or their conversation, are [`Conflict::Hole`] or
+    /// [`Conflict::Position`], also when the log has lost its end in between. An append that meets an acquire in flight waits for it, re-checks the epoch, and then stores nothing for that partition.
     ///
     /// A batch beyond the limits, or one that breaks this promise in itself, is a mistake of the caller: it is not sent, is logged as an
     /// error, and ends as [`AppendOutcome::Refused`] ([`Refusal::Unavailable`]).
@@ -73,7 +74,7 @@ pub enum AppendOutcome {
         /// Its epoch has moved on: none of its rows is stored.
         fenced: Vec<PartitionId>,
     },
-    /// A unique constraint refused the statement: nothing of the batch is stored.
+    /// What is stored stands against the batch, where its epochs match: nothing of it is stored.
     Conflict(Conflict),
     /// The store said no before storing anything: nothing of the batch is stored.
     Refused(Refusal),
@@ -90,6 +91,9 @@ pub enum Conflict {
     Command,
     /// An offset or seq is taken although the epoch matched: the writer's state is wrong; this incarnation must stop.
     Position,
+    /// The log ends before the rows that the batch goes on from: this server has lost what the writer knows to be stored. Its partitions
+    /// must be acquired anew and read before anything is appended to them.
+    Hole,
 }
 
 /// A definite no from the store.

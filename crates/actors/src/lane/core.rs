@@ -120,10 +120,11 @@ impl LaneCore {
             AppendOutcome::Unknown if sabotage::RETRY_SAME_EPOCH => {
                 self.take_back_all(&drawn, &TakeBack::Rerun { found: Vec::new() })
             }
-            AppendOutcome::Unknown => self.leave(&drawn, || Report::InDoubt),
-            AppendOutcome::Conflict(_) | AppendOutcome::Broken => {
-                self.leave(&drawn, || Report::Broken)
+            AppendOutcome::Unknown | AppendOutcome::Conflict(Conflict::Hole) => {
+                self.leave(&drawn, || Report::InDoubt)
             }
+            AppendOutcome::Conflict(Conflict::Command | Conflict::Position)
+            | AppendOutcome::Broken => self.leave(&drawn, || Report::Broken),
         })
     }
 

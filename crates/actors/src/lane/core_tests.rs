@@ -193,6 +193,18 @@ fn a_taken_position_or_a_half_stored_batch_ends_its_partitions() {
     }
 }
 
+#[test]
+fn a_log_that_has_lost_rows_puts_the_partitions_of_the_batch_in_doubt() {
+    let mut lane = lane(&[(1, 1), (2, 1), (3, 1)]);
+    let drawn = lane.draw();
+    push(&mut lane, 1, 2, far());
+    is(
+        settle(&mut lane, drawn, &AppendOutcome::Conflict(Conflict::Hole)),
+        &[(1, "InDoubt"), (2, "InDoubt"), (3, "InDoubt")],
+    );
+    assert!(lane.is_empty());
+}
+
 fn conflict(lane: &mut LaneCore) -> Drawn {
     let drawn = lane.draw();
     match lane.settle(drawn, &AppendOutcome::Conflict(Conflict::Command)) {

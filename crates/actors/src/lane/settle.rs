@@ -22,6 +22,13 @@ impl LaneTask {
         match &outcome {
             AppendOutcome::Done { .. } => {}
             AppendOutcome::Conflict(Conflict::Command) => stats.append_conflicts.one(),
+            AppendOutcome::Conflict(Conflict::Hole) => {
+                stats.append_conflicts.one();
+                tracing::error!(
+                    rows,
+                    "the log has lost what this node knows to be stored: the partitions of the append are in doubt"
+                );
+            }
             AppendOutcome::Conflict(Conflict::Position) | AppendOutcome::Broken => {
                 tracing::error!(rows, "the log contradicts what this node believes to own");
             }

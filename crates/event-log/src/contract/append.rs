@@ -238,6 +238,74 @@ pub async fn a_row_sent_again_under_the_same_epoch_is_a_conflict_of_position(log
     assert_eq!(stored(log, P1).await.len(), 2);
 }
 
+/// On a lane that has stored the row before, and on one that has not.
+pub async fn rows_that_leave_a_hole_in_their_partition_are_refused_with_the_whole_batch(
+    log: &dyn EventLog,
+) {
+    let (epochs, mut lane) = owned(log).await;
+    let hole = AppendOutcome::Conflict(Conflict::Hole);
+    let first = batch(vec![row(P2, 2, epochs[&P2], 1)]);
+    assert_eq!(lane.append(first).await, hole, "nothing is stored yet");
+    assert_eq!(
+        lane.append(batch(vec![row(P1, 1, epochs[&P1], 1)])).await,
+        done(&[P1], &[])
+    );
+    let mut fresh = must(log.open_lane(incarnation(1), 1).await);
+    for lane in [&mut lane, &mut fresh] {
+        let other = row_of(conversation(P1, 2), P1, 3, epochs[&P1], 1);
+        let behind = batch(vec![other, row(P2, 1, epochs[&P2], 1)]);
+        assert_eq!(lane.append(behind).await, hole);
+        assert_eq!(
+            (stored(log, P1).await.len(), stored(log, P2).await.len()),
+            (1, 0)
+        );
+    }
+    let goes_on = batch(vec![row(P1, 2, epochs[&P1], 2), row(P2, 1, epochs[&P2], 1)]);
+    assert_eq!(fresh.append(goes_on).await, done(&[P1, P2], &[]));
+}
+
+/// Of a conversation that is there, of one that is not, and between two rows of the batch itself.
+pub async fn rows_that_leave_a_hole_in_their_conversation_are_refused_with_the_whole_batch(
+    log: &dyn EventLog,
+) {
+    let (epochs, mut lane) = owned(log).await;
+    assert_eq!(
+        lane.append(batch(vec![row(P1, 1, epochs[&P1], 1)])).await,
+        done(&[P1], &[])
+    );
+    let mut fresh = must(log.open_lane(incarnation(1), 1).await);
+    for lane in [&mut lane, &mut fresh] {
+        for rows in [
+            vec![row(P1, 2, epochs[&P1], 3)],
+            vec![row_of(conversation(P1, 2), P1, 2, epochs[&P1], 2)],
+            vec![row(P1, 2, epochs[&P1], 2), row(P1, 3, epochs[&P1], 4)],
+        ] {
+            let rows = [rows, vec![row(P2, 1, epochs[&P2], 1)]].concat();
+            assert_eq!(
+                lane.append(batch(rows)).await,
+                AppendOutcome::Conflict(Conflict::Hole)
+            );
+        }
+        assert_eq!(
+            (stored(log, P1).await.len(), stored(log, P2).await.len()),
+            (1, 0)
+        );
+    }
+    assert_eq!(
+        fresh.append(batch(vec![row(P1, 2, epochs[&P1], 2)])).await,
+        done(&[P1], &[])
+    );
+}
+
+/// Who has lost a partition is told so, whatever it would have written there; its neighbours are not disturbed.
+pub async fn a_hole_behind_a_fence_is_only_fenced(log: &dyn EventLog) {
+    let (epochs, mut lane) = owned(log).await;
+    take_over(log, P2, epochs[&P2]).await;
+    let rows = batch(vec![row(P1, 1, epochs[&P1], 1), row(P2, 9, epochs[&P2], 9)]);
+    assert_eq!(lane.append(rows).await, done(&[P1], &[P2]));
+    assert_eq!(stored(log, P2).await, []);
+}
+
 /// 512 rows fit; 513, or more than 1 MiB, are a mistake of the caller and are not sent.
 pub async fn the_largest_batch_commits_and_a_larger_one_is_refused(log: &dyn EventLog) {
     let (epochs, mut lane) = owned(log).await;

@@ -11,6 +11,7 @@ use hubbub_wire::stored::EventRow;
 use super::Statement;
 use crate::batch::{Expected, advance};
 use crate::clock::next_epoch;
+use crate::dense::{graver, misfit};
 use crate::nodes::NodeTable;
 use crate::port::{
     Acquired, AppendOutcome, Claim, ClusterMeta, Conflict, ConversationHead, LineageEntry, Marker,
@@ -112,8 +113,12 @@ impl State {
             });
             *head = head.saturating_add(1);
             *last = last.saturating_add(1);
-            if *head != row.offset.get() || *last != row.seq.get() {
-                return Some(Conflict::Position);
+            let conflict = graver(
+                misfit(*head, row.offset.get()),
+                misfit(*last, row.seq.get()),
+            );
+            if conflict.is_some() {
+                return conflict;
             }
         }
         let mut seen: HashSet<(ConversationId, CommandId)> = HashSet::new();

@@ -141,17 +141,6 @@ async fn a_caller_that_gives_up_on_a_held_append_cancels_nothing() {
 }
 
 #[tokio::test]
-async fn an_offset_that_leaves_a_hole_is_refused_at_once() {
-    let (log, epoch, mut lane) = owned().await;
-    let outcome = lane.append(batch(vec![row(P, 2, epoch, 1)])).await;
-    assert_eq!(
-        outcome,
-        AppendOutcome::Conflict(crate::port::Conflict::Position)
-    );
-    assert_eq!(head(&log).await, 0);
-}
-
-#[tokio::test]
 async fn a_store_that_is_away_says_so_everywhere() {
     let (log, epoch, mut lane) = owned().await;
     log.set_unavailable(true);

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::checks::Demands;
 use super::{append, checks, connect, fault, markers};
 use crate::batch::{Expected, coalesce};
+use crate::dense::Ends;
 use crate::port::{
     APPEND_REPLY_DEADLINE, AppendBatch, AppendOutcome, Lane, MarkerUpdate, OpenError,
 };
@@ -39,7 +40,7 @@ pub(super) async fn open(
     let mut connection = connect::lane(server, me, number).await?;
     // Settings of the server were checked when the log was opened and are looked at every minute; isolation is this session's own.
     checks::check(&mut connection, Demands::NONE).await?;
-    for statement in [append::APPEND, markers::WRITE] {
+    for statement in [append::APPEND, append::APPEND_JOINED, markers::WRITE] {
         let statement = sqlx::SqlSafeStr::into_sql_str(statement);
         connection.prepare(statement).await.map_err(fault::open)?;
     }
@@ -88,8 +89,9 @@ impl Lane for PgLane {
 }
 
 async fn run(mut connection: PgConnection, mut jobs: mpsc::Receiver<Job>) {
+    let mut ends = Ends::default();
     while let Some(Job { statement, reply }) = jobs.recv().await {
-        let outcome = tokio::time::timeout(APPEND_REPLY_DEADLINE, execute(&mut connection, &statement))
+        let outcome = tokio::time::timeout(APPEND_REPLY_DEADLINE, execute(&mut connection, &mut ends, &statement))
             .await
             .unwrap_or_else(|_late| {
                 tracing::warn!(deadline = ?APPEND_REPLY_DEADLINE, "no reply to an append; the lane gives its connection up");
@@ -104,15 +106,39 @@ async fn run(mut connection: PgConnection, mut jobs: mpsc::Receiver<Job>) {
     connect::close(connection).await;
 }
 
-async fn execute(connection: &mut PgConnection, statement: &Statement) -> AppendOutcome {
-    let (stored, expected) = match statement {
-        Statement::Append(batch, expected) => (append::append(connection, batch).await, expected),
+async fn execute(
+    connection: &mut PgConnection,
+    ends: &mut Ends,
+    statement: &Statement,
+) -> AppendOutcome {
+    match statement {
+        Statement::Append(batch, expected) => append(connection, ends, batch, expected).await,
         Statement::Markers(fence, markers, expected) => {
-            (markers::write(connection, fence, markers).await, expected)
+            match markers::write(connection, fence, markers).await {
+                Ok(stored) => expected.outcome(stored),
+                Err(error) => fault::append(&error),
+            }
         }
-    };
-    match stored {
-        Ok(stored) => expected.outcome(stored),
-        Err(error) => fault::append(&error),
     }
+}
+
+async fn append(
+    connection: &mut PgConnection,
+    ends: &mut Ends,
+    batch: &AppendBatch,
+    expected: &Expected,
+) -> AppendOutcome {
+    let joints = match ends.open_joints(batch) {
+        Ok(joints) => joints,
+        Err(conflict) => return AppendOutcome::Conflict(conflict),
+    };
+    let outcome = match append::append(connection, batch, &joints).await {
+        Ok(Ok(stored)) => expected.outcome(stored),
+        Ok(Err(conflict)) => AppendOutcome::Conflict(conflict),
+        Err(error) => fault::append(&error),
+    };
+    if let AppendOutcome::Done { committed, .. } = &outcome {
+        ends.stored(batch, committed);
+    }
+    outcome
 }

@@ -14,6 +14,7 @@ use sqlx::{Row, Sqlite, SqliteConnection};
 use super::fault;
 use crate::batch::Expected;
 use crate::columns::signed;
+use crate::dense::{Ends, Joints, graver, misfit};
 use crate::port::{APPEND_ROWS_MAX, AppendBatch, AppendOutcome, Conflict};
 
 /// Columns of a row in the order that [`bind`] gives them.
@@ -42,14 +43,26 @@ type Passed = BTreeMap<PartitionId, i64>;
 
 pub(super) async fn append(
     connection: &mut SqliteConnection,
+    ends: &mut Ends,
     batch: &AppendBatch,
     expected: &Expected,
 ) -> AppendOutcome {
-    match store(connection, batch).await {
-        Ok(stored) => match commit(connection).await {
-            None => expected.outcome(stored),
+    let joints = match ends.open_joints(batch) {
+        Ok(joints) => joints,
+        Err(conflict) => return AppendOutcome::Conflict(conflict),
+    };
+    match store(connection, batch, &joints).await {
+        Ok(Ok(stored)) => match commit(connection).await {
+            None => {
+                let outcome = expected.outcome(stored);
+                if let AppendOutcome::Done { committed, .. } = &outcome {
+                    ends.stored(batch, committed);
+                }
+                outcome
+            }
             Some(failed) => failed,
         },
+        Ok(Err(conflict)) => roll_back(connection, AppendOutcome::Conflict(conflict)).await,
         Err(error) if fault::is_unique_violation(&error) => {
             let conflict = classify(connection, batch, &error).await;
             roll_back(connection, AppendOutcome::Conflict(conflict)).await
@@ -61,12 +74,16 @@ pub(super) async fn append(
     }
 }
 
-/// Begins, reads the fence and inserts; gives the rows stored of each partition that passed.
+/// Begins, reads the fence and inserts; gives the rows stored of each partition that passed, or what stands against the batch.
 async fn store(
     connection: &mut SqliteConnection,
     batch: &AppendBatch,
-) -> Result<BTreeMap<PartitionId, u64>, sqlx::Error> {
+    joints: &Joints,
+) -> Result<Result<BTreeMap<PartitionId, u64>, Conflict>, sqlx::Error> {
     let passed = begin(connection, &batch.fence).await?;
+    if let Some(conflict) = misfits(connection, &passed, joints).await? {
+        return Ok(Err(conflict));
+    }
     let mut stored: BTreeMap<PartitionId, u64> =
         passed.keys().map(|&partition| (partition, 0)).collect();
     let mut rows = Vec::with_capacity(batch.rows.len());
@@ -85,7 +102,37 @@ async fn store(
         insert(connection, power, chunk).await?;
         rest = after;
     }
-    Ok(stored)
+    Ok(Ok(stored))
+}
+
+/// Whether the log ends elsewhere than right before the rows of partitions that passed. A wrong position is graver than a hole.
+async fn misfits(
+    connection: &mut SqliteConnection,
+    passed: &Passed,
+    joints: &Joints,
+) -> Result<Option<Conflict>, sqlx::Error> {
+    const HEAD: &str = r#"select coalesce(max("offset"), 0) from event_log where partition = ?"#;
+    const LAST: &str = "select coalesce(max(seq), 0) from event_log where conversation_id = ?";
+    let mut found = None;
+    for (partition, before) in &joints.partitions {
+        if passed.contains_key(partition) {
+            let end: i64 = sqlx::query_scalar(HEAD)
+                .bind(i64::from(partition.get()))
+                .fetch_one(&mut *connection)
+                .await?;
+            found = graver(found, misfit(end, signed(before.get())));
+        }
+    }
+    for (partition, conversation, before) in &joints.conversations {
+        if passed.contains_key(partition) {
+            let end: i64 = sqlx::query_scalar(LAST)
+                .bind(conversation.uuid())
+                .fetch_one(&mut *connection)
+                .await?;
+            found = graver(found, misfit(end, signed(before.get())));
+        }
+    }
+    Ok(found)
 }
 
 /// Takes the write lock of the file and tells which partitions of `fence` still have their epoch. One call of the driver for both: each

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{append, fault, markers, open, ownership, progress, snapshots};
 use crate::batch::Expected;
+use crate::dense::Ends;
 use crate::port::{
     Acquired, AppendBatch, AppendOutcome, Claim, ClusterMeta, MarkerUpdate, Published, Refusal,
     SnapshotRow, StoreError,
@@ -56,7 +57,7 @@ impl Writer {
         let (appends, appends_in) = mpsc::channel(APPENDS_WAITING_MAX);
         let (changes, changes_in) = mpsc::channel(CHANGES_WAITING_MAX);
         let task = Task {
-            connection: Some(connection),
+            connection: Some((connection, Ends::default())),
             path,
         };
         tokio::spawn(task.run(appends_in, changes_in, lock));
@@ -115,8 +116,8 @@ impl Writer {
 struct Closed;
 
 struct Task {
-    /// `None` after an error that left its state open, until the next job opens it again.
-    connection: Option<SqliteConnection>,
+    /// With what it has stored. `None` after an error that left its state open, until the next job opens it again.
+    connection: Option<(SqliteConnection, Ends)>,
     path: PathBuf,
 }
 
@@ -139,7 +140,7 @@ impl Task {
                 job => self.execute(job).await,
             }
         };
-        if let Some(connection) = self.connection.take()
+        if let Some((connection, _)) = self.connection.take()
             && let Err(error) = connection.close().await
         {
             tracing::warn!(%error, "the log file did not close cleanly; it recovers at the next start");
@@ -151,13 +152,13 @@ impl Task {
     }
 
     async fn execute(&mut self, job: Job) {
-        let connection = match self.connected().await {
-            Ok(connection) => connection,
+        let (connection, ends) = match self.connected().await {
+            Ok(connected) => connected,
             Err(error) => return refuse(job, error),
         };
         let healthy = match job {
             Job::Append(batch, expected, reply) => {
-                let outcome = append::append(connection, &batch, &expected).await;
+                let outcome = append::append(connection, ends, &batch, &expected).await;
                 let healthy = outcome != AppendOutcome::Unknown;
                 answer(reply, outcome);
                 healthy
@@ -200,12 +201,13 @@ impl Task {
         }
     }
 
-    async fn connected(&mut self) -> Result<&mut SqliteConnection, sqlx::Error> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => open::writer(&self.path).await?,
+    async fn connected(&mut self) -> Result<(&mut SqliteConnection, &mut Ends), sqlx::Error> {
+        let connected = match self.connection.take() {
+            Some(connected) => connected,
+            None => (open::writer(&self.path).await?, Ends::default()),
         };
-        Ok(self.connection.insert(connection))
+        let (connection, ends) = self.connection.insert(connected);
+        Ok((connection, ends))
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::contract::{batch, conversation, marker, row, user};
+use crate::dense::Joints;
 use crate::port::{AppendBatch, Conflict, MarkerUpdate, Refusal};
 
 /// Rounds in which a wrong lock order would meet itself.
@@ -33,9 +34,11 @@ async fn two_lanes_over_the_same_partitions_never_deadlock_whatever_order_they_n
                     fence: fence.clone(),
                     rows: vec![row(mine, n, epoch, n)],
                 };
-                let passed = append::append(&mut connection, &batch)
+                let joints = Joints::of(&batch).expect("is dense");
+                let passed = append::append(&mut connection, &batch, &joints)
                     .await
-                    .expect("no deadlock");
+                    .expect("no deadlock")
+                    .expect("fits");
                 assert_eq!(passed.len(), fence.len());
             }
         })

@@ -4,6 +4,7 @@ use hubbub_domain::position::Seq;
 
 use super::*;
 use crate::contract::{batch, conversation, row};
+use crate::port::Conflict;
 
 /// Three rows of partition 0 in each of three segments, far enough ahead that no real week gets there.
 async fn three_segments() -> Option<Node> {
@@ -78,6 +79,46 @@ async fn rows_go_to_the_segment_of_the_fence_row_and_reads_cross_segments() {
             .expect("reads");
         assert_eq!(found, Some(sought), "also in a segment of long ago");
     }
+}
+
+#[tokio::test]
+async fn a_new_lane_knows_where_the_log_ends_in_an_older_segment() {
+    let Some(node) = three_segments().await else {
+        return;
+    };
+    node.log.begin_segment(4_003).await.expect("begins");
+    let epoch = node.epochs[&P0];
+    let mut lane = node.log.open_lane(incarnation(1), 1).await.expect("opens");
+    for (offset, seq, conflict) in [
+        (11, 10, Conflict::Hole),
+        (10, 11, Conflict::Hole),
+        (9, 10, Conflict::Position),
+        (10, 9, Conflict::Position),
+        (11, 9, Conflict::Position),
+    ] {
+        let outcome = lane.append(batch(vec![row(P0, offset, epoch, seq)])).await;
+        assert_eq!(outcome, AppendOutcome::Conflict(conflict));
+    }
+    let next = lane.append(batch(vec![row(P0, 10, epoch, 10)])).await;
+    assert_eq!(next, done(&[P0], &[]));
+    assert_eq!(node.head(P0).await, 10);
+}
+
+#[tokio::test]
+async fn a_lane_that_comes_back_to_a_server_which_lost_rows_appends_nothing_behind_the_hole() {
+    let Some(mut node) = node().await else { return };
+    let epoch = node.epochs[&P0];
+    let rows = batch((1..=3).map(|n| row(P0, n, epoch, n)).collect());
+    assert_eq!(node.lane.append(rows).await, done(&[P0], &[]));
+    node.scratch
+        .psql(r#"delete from event_log where "offset" = 3"#);
+    let next = batch(vec![row(P0, 4, epoch, 4), row(P1, 1, node.epochs[&P1], 1)]);
+    let mut lane = node.log.open_lane(incarnation(1), 0).await.expect("opens");
+    assert_eq!(
+        lane.append(next).await,
+        AppendOutcome::Conflict(Conflict::Hole)
+    );
+    assert_eq!((node.head(P0).await, node.head(P1).await), (2, 0));
 }
 
 #[tokio::test]
