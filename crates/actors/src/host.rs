@@ -291,6 +291,24 @@ impl ActorHost {
         }
     }
 
+    /// Whether somebody serves it here under a later epoch than that.
+    fn is_served_later(&self, partition: PartitionId, epoch: Epoch) -> bool {
+        self.find(partition)
+            .is_some_and(|served| served.epoch > epoch && !served.left.load(Ordering::Acquire))
+    }
+
+    /// Puts it in the place of what is served there, unless that is of a later epoch; gives the one that must end.
+    fn install(&self, partition: PartitionId, served: &Arc<Served>) -> Option<Arc<Served>> {
+        let mut all = self.served.write();
+        let is_later = |current: &Arc<Served>| {
+            current.epoch > served.epoch && !current.left.load(Ordering::Acquire)
+        };
+        if all.get(&partition).is_some_and(is_later) {
+            return Some(Arc::clone(served));
+        }
+        all.insert(partition, Arc::clone(served))
+    }
+
     fn find(&self, partition: PartitionId) -> Option<Arc<Served>> {
         self.served.read().get(&partition).cloned()
     }
@@ -430,6 +448,10 @@ impl LocalConversations for ActorHost {
     }
 
     async fn serve(&self, partition: PartitionId, epoch: Epoch, head: Offset) {
+        if self.is_served_later(partition, epoch) {
+            tracing::warn!(%partition, %epoch, "partition is served under a later epoch already");
+            return;
+        }
         self.stop(partition).await;
         let (Some(lane), Some(arbiter)) = (self.lane(partition), self.threads.arbiter(partition))
         else {
@@ -479,7 +501,17 @@ impl LocalConversations for ActorHost {
         if served.actor.send(PartitionInput::Tick).await.is_err() {
             self.lost(partition, &served);
         }
-        self.served.write().insert(partition, served);
+        // Another call may have come in between: of two ownerships the later one stays, whoever is first.
+        let surplus = self.install(partition, &served);
+        if let Some(ends) = &surplus {
+            ends.accepting.store(false, Ordering::SeqCst);
+            Self::end(ends).await;
+        }
+        if surplus.is_some_and(|ends| Arc::ptr_eq(&ends, &served)) {
+            tracing::warn!(%partition, %epoch, "partition is served under a later epoch by now");
+            recovery.again.done();
+            return;
+        }
         self.recover(recovery);
         tracing::debug!(%partition, %epoch, %head, "partition served");
     }

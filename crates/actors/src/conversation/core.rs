@@ -96,6 +96,14 @@ struct Judged {
     reply: OwnerReply,
 }
 
+impl Judged {
+    /// A repetition of what is durable only waits for its turn: a definite no would be a lie about its event.
+    fn repeats_durable(&self, durable: Seq) -> bool {
+        matches!(&self.reply, OwnerReply::Accepted(accepted)
+            if accepted.how == How::Duplicate && accepted.seq <= durable)
+    }
+}
+
 impl Sequencer {
     pub fn new(conversation: ConversationId, epoch: Epoch, round: Round) -> Self {
         Self {
@@ -252,12 +260,13 @@ impl Sequencer {
             TakeBack::Answer(reply) => {
                 let durable = self.durable;
                 for judged in self.judged.drain(..) {
-                    // A repetition of what is durable only waited for its turn: a definite no would be a lie about its event.
-                    let stands = matches!(&judged.reply, OwnerReply::Accepted(accepted)
-                        if accepted.how == How::Duplicate && accepted.seq <= durable);
                     effects.push(Effect::Reply {
                         ticket: judged.turn.ticket(),
-                        reply: if stands { judged.reply } else { reply.clone() },
+                        reply: if judged.repeats_durable(durable) {
+                            judged.reply
+                        } else {
+                            reply.clone()
+                        },
                     });
                 }
             }
@@ -269,15 +278,52 @@ impl Sequencer {
     fn expire(&mut self, until: Instant, effects: &mut Vec<Effect>) {
         let judged = std::mem::take(&mut self.judged);
         let waiting = std::mem::take(&mut self.waiting);
-        let turns = judged.into_iter().map(|judged| judged.turn).chain(waiting);
-        for turn in turns {
+        let judged = judged.into_iter().map(|judged| {
+            let reply = self.not_in_time(&judged);
+            (judged.turn, reply)
+        });
+        let waiting = waiting.into_iter().map(|turn| {
+            let reply = match &turn {
+                Turn::Command(ask) => self.too_late(ask),
+                Turn::Mark(..) => unavailable(),
+            };
+            (turn, reply)
+        });
+        for (turn, reply) in judged.chain(waiting).collect::<Vec<_>>() {
             match &turn {
                 Turn::Command(ask) if ask.deadline <= until => {
                     self.expired = self.expired.saturating_add(1);
-                    effects.push(no_service(ask.ticket));
+                    let ticket = ask.ticket;
+                    effects.push(Effect::Reply { ticket, reply });
                 }
                 Turn::Command(_) | Turn::Mark(..) => self.waiting.push_back(turn),
             }
+        }
+    }
+
+    /// What is said to a command that was judged upon events which were taken back, when there is no time to judge it again.
+    fn not_in_time(&self, judged: &Judged) -> OwnerReply {
+        match (&judged.turn, &judged.reply) {
+            (_, reply) if judged.repeats_durable(self.durable) => reply.clone(),
+            // Its event was to be stored, so the log held nothing under its id, and does not now.
+            (_, OwnerReply::Accepted(accepted)) if accepted.how == How::Stored => unavailable(),
+            (Turn::Command(ask), _) => self.too_late(ask),
+            (Turn::Mark(..), _) => unavailable(),
+        }
+    }
+
+    /// What is said to a command whose time is over before it was judged. Only what is not in the log for certain is refused: a repetition
+    /// that was not looked up may repeat something stored, and then "not done" would be a lie.
+    fn too_late(&self, ask: &Ask) -> OwnerReply {
+        let may_be_stored = match &ask.looked_up {
+            LookedUp::Row(_) => true,
+            LookedUp::Nothing => false,
+            LookedUp::No => ask.retry || self.state.recent(ask.command.id).is_some(),
+        };
+        if may_be_stored {
+            OwnerReply::Unknown
+        } else {
+            unavailable()
         }
     }
 
@@ -318,7 +364,10 @@ impl Sequencer {
         }
         if ask.deadline <= now.instant {
             self.expired = self.expired.saturating_add(1);
-            effects.push(no_service(ask.ticket));
+            effects.push(Effect::Reply {
+                ticket: ask.ticket,
+                reply: self.too_late(&ask),
+            });
             return;
         }
         let unasked = match &ask.looked_up {

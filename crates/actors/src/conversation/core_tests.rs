@@ -459,6 +459,48 @@ fn an_expired_partition_refuses_who_would_be_next_and_keeps_the_others_in_order(
 }
 
 #[test]
+fn an_expired_partition_does_not_deny_a_repetition() {
+    let mut desk = Desk::with_history();
+    let soon = Duration::from_millis(200);
+    let head = desk.log.len() as u64;
+    desk.ask(says(id(900, 301), "on its way"), false);
+    desk.deliver();
+    let durable = desk.ask_until(says(id(300, 300), "history"), false, soon);
+    let own = desk.ask_until(says(id(901, 301), "never stored"), false, soon);
+    let same = desk.ask_until(says(id(901, 301), "never stored"), false, soon);
+    let forgotten = desk.ask_until(says(id(3, 3), "history"), true, soon);
+    let behind = desk.ask_until(says(id(4, 4), "history"), true, soon);
+    let until = desk.instant + Duration::from_millis(250);
+    desk.take_back(&TakeBack::Expired { until });
+    assert_eq!(desk.place(durable), (How::Duplicate, head));
+    assert!(matches!(
+        desk.reply(own),
+        Some(OwnerReply::Unavailable { .. })
+    ));
+    for open in [same, forgotten, behind] {
+        assert_eq!(desk.reply(open), Some(&OwnerReply::Unknown));
+    }
+}
+
+#[test]
+fn a_repetition_past_its_deadline_is_not_denied_before_it_was_looked_up() {
+    let mut desk = Desk::with_history();
+    let second = Duration::from_secs(1);
+    let remembered = desk.ask_until(says(id(300, 300), "history"), false, second);
+    let forgotten = desk.ask_until(says(id(3, 3), "history"), true, second);
+    let fresh = desk.ask_until(says(id(900, 301), "fresh"), false, second);
+    desk.instant += Duration::from_secs(2);
+    desk.settle();
+    for open in [remembered, forgotten] {
+        assert_eq!(desk.reply(open), Some(&OwnerReply::Unknown));
+    }
+    assert!(matches!(
+        desk.reply(fresh),
+        Some(OwnerReply::Unavailable { .. })
+    ));
+}
+
+#[test]
 fn a_command_whose_event_is_durable_is_answered_however_late() {
     let mut desk = Desk::created();
     let late = desk.ask_until(says(id(1, 0), "late"), false, Duration::from_secs(1));

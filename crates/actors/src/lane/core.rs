@@ -55,9 +55,14 @@ pub enum Settled {
 }
 
 impl LaneCore {
-    /// Begins to take rows of a partition.
-    pub fn open(&mut self, partition: PartitionId, epoch: Epoch) {
+    /// Begins to take rows of a partition; what waits of an older ownership is dropped. `false` when it is open under a later epoch already:
+    /// who comes so late, over a lane that was away perhaps, owns nothing any more, and the later one goes on undisturbed.
+    pub fn open(&mut self, partition: PartitionId, epoch: Epoch) -> bool {
+        if self.queue.epoch(partition) > Some(epoch) {
+            return false;
+        }
         self.queue.open(partition, epoch);
+        true
     }
 
     /// Drops what waits of a partition, unless it has been opened under another epoch since.
@@ -169,8 +174,10 @@ impl LaneCore {
     pub fn explained(&mut self, drawn: Drawn, found: Result<Vec<EventRow>, Unread>) -> Vec<Told> {
         let found = match found {
             Ok(found) => found,
-            // Certainly nothing of it is stored.
-            Err(Unread) => return self.take_back_all(&drawn, &TakeBack::Answer(unavailable())),
+            // Certainly nothing of this batch is stored. But one of its commands repeats something that is, and nobody can say which.
+            Err(Unread) => {
+                return self.take_back_all(&drawn, &TakeBack::Answer(OwnerReply::Unknown));
+            }
         };
         if found.is_empty() {
             self.unexplained = self.unexplained.saturating_add(1);

@@ -57,7 +57,7 @@ fn far() -> Instant {
 fn lane(rows: &[(u16, u64)]) -> LaneCore {
     let mut lane = LaneCore::default();
     for partition in 1..=3 {
-        lane.open(p(partition), EPOCH);
+        assert!(lane.open(p(partition), EPOCH));
     }
     for (partition, offset) in rows {
         push(&mut lane, *partition, *offset, far());
@@ -110,6 +110,42 @@ fn settle(lane: &mut LaneCore, drawn: Drawn, outcome: &AppendOutcome) -> Vec<Tol
     match lane.settle(drawn, outcome) {
         Settled::Told(told) => told,
         Settled::LookUp(_) => panic!("nothing is to be looked up"),
+    }
+}
+
+#[test]
+fn an_open_that_comes_behind_a_later_one_changes_nothing() {
+    let later = Epoch::new(EPOCH.get() + 1);
+    let mut lane = lane(&[]);
+    assert!(lane.open(p(1), later));
+    lane.push(p(1), later, Round::default(), lane_row(1, 1, far()));
+    assert!(!lane.open(p(1), EPOCH), "it owns nothing any more");
+    push(&mut lane, 1, 1, far());
+    lane.close(p(1), EPOCH);
+    let drawn = lane.draw();
+    assert_eq!(drawn.rows(), 1, "and the later one's row still goes");
+    assert_eq!(drawn.parts[&p(1)].epoch, later);
+}
+
+#[test]
+fn what_ends_an_older_ownership_leaves_one_alone_that_opened_while_the_lane_was_away() {
+    let later = Epoch::new(EPOCH.get() + 1);
+    let fenced = AppendOutcome::Done {
+        committed: Vec::new(),
+        fenced: vec![p(1)],
+    };
+    for outcome in [fenced, AppendOutcome::Conflict(Conflict::Hole)] {
+        let mut lane = lane(&[(1, 1)]);
+        let drawn = lane.draw();
+        assert!(lane.open(p(1), later));
+        let told = settle(&mut lane, drawn, &outcome);
+        assert_eq!(
+            told.iter().map(|told| told.epoch).collect::<Vec<_>>(),
+            [EPOCH]
+        );
+        let row = lane_row(1, 1, far());
+        lane.push(p(1), later, Round::default(), row);
+        assert_eq!(lane.draw().rows(), 1, "open as a whole");
     }
 }
 
@@ -226,11 +262,13 @@ fn a_stored_command_id_reruns_its_partition_and_the_others_go_again_as_they_are(
 }
 
 #[test]
-fn ids_that_cannot_be_looked_up_are_a_definite_no_for_nothing_was_stored() {
+fn when_ids_cannot_be_looked_up_no_command_is_denied_for_one_of_them_is_stored() {
     let mut lane = lane(&[(1, 1), (2, 1)]);
     let drawn = conflict(&mut lane);
-    let said = "Unavailable { retry_after_ms: 500 }";
-    is(lane.explained(drawn, Err(Unread)), &[(1, said), (2, said)]);
+    is(
+        lane.explained(drawn, Err(Unread)),
+        &[(1, "Unknown"), (2, "Unknown")],
+    );
 }
 
 #[test]

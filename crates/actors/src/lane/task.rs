@@ -115,8 +115,12 @@ impl LaneTask {
                 epoch,
                 reporter,
             } => {
-                self.core.open(partition, epoch);
-                self.reporters.insert(partition, (epoch, reporter));
+                if self.core.open(partition, epoch) {
+                    self.reporters.insert(partition, (epoch, reporter));
+                } else {
+                    tracing::warn!(%partition, %epoch, lane = self.number, "opened under an epoch that is over");
+                    let _gone = reporter(Report::Fenced);
+                }
             }
             LaneInput::Row {
                 partition,

@@ -1,10 +1,10 @@
 //! What the lane makes of everything but "stored": unknown, fenced, refused, conflicting.
 
-use hubbub_cluster::port::PartitionSignal;
+use hubbub_cluster::port::{LocalConversations as _, PartitionSignal};
 use hubbub_domain::conversation::Rejection;
 use hubbub_domain::conversation::limits::DEDUPE_COMMANDS_MAX;
 use hubbub_domain::ids::Incarnation;
-use hubbub_domain::position::{PartitionId, Seq};
+use hubbub_domain::position::{Offset, PartitionId, Seq};
 use hubbub_event_log::memory::Fault;
 use hubbub_event_log::{LogReader, Refusal};
 use hubbub_testkit::{fresh_uuid, wait};
@@ -297,5 +297,34 @@ async fn a_marked_repetition_of_a_forgotten_id_is_looked_up_before_and_later_sen
         (after.probes - before.probes, after.append_conflicts),
         (1, before.append_conflicts)
     );
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ownership_that_is_over_is_not_served_over_a_later_one() {
+    let mut world = World::start().await;
+    let partition = PartitionId::new(1);
+    let pair = world.pair_in(partition).await;
+    let over = world.epoch(partition);
+    world.acquire(partition).await;
+    assert!(world.epoch(partition) > over);
+    world.host.serve(partition, over, Offset::ZERO).await;
+    accepted(world.say(&pair, "to the later one").await);
+
+    // At once, in either order of beginning.
+    let later = world.epoch(partition);
+    world.acquire(partition).await;
+    let now = world.epoch(partition);
+    let head = Offset::new(world.stored(pair.id).await.len() as u64);
+    for _ in 0..20 {
+        tokio::join!(
+            world.host.serve(partition, later, head),
+            world.host.serve(partition, now, head)
+        );
+        let heads = world.host.heads();
+        let served = heads.iter().find(|head| head.partition == partition);
+        assert_eq!(served.map(|head| head.epoch), Some(now));
+    }
+    accepted(world.say(&pair, "to the latest").await);
     world.end().await;
 }
