@@ -12,7 +12,7 @@
 //!
 //! Never: a clock, a wait, a judgement about who is alive.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hubbub_domain::ids::Incarnation;
 use hubbub_domain::position::{Epoch, PartitionId};
@@ -112,6 +112,8 @@ pub struct PartitionTable {
     waiting: VecDeque<Move>,
     /// An acquire of what is in doubt failed: not again before [`PartitionTable::retry_doubts`].
     doubts_rest: bool,
+    /// Recovering, and by the rows no longer this node's: the host is busy taking them up, and told to drop them when it has.
+    forfeited: BTreeSet<PartitionId>,
 }
 
 impl PartitionTable {
@@ -122,6 +124,7 @@ impl PartitionTable {
             entries: BTreeMap::new(),
             waiting: VecDeque::new(),
             doubts_rest: false,
+            forfeited: BTreeSet::new(),
         }
     }
 
@@ -150,11 +153,13 @@ impl PartitionTable {
         self.entries.is_empty()
     }
 
-    /// Whether the host still has something that the rows no longer allow.
+    /// Whether the host still has, or is about to serve, something that the rows no longer allow.
     pub fn has_fenced(&self) -> bool {
-        self.entries
-            .values()
-            .any(|state| *state == PartitionState::Fenced)
+        !self.forfeited.is_empty()
+            || self
+                .entries
+                .values()
+                .any(|state| *state == PartitionState::Fenced)
     }
 
     // --- decisions ---
@@ -209,9 +214,17 @@ impl PartitionTable {
     }
 
     /// Rows that name this node although it does nothing with them: an acquire whose answer was lost, a release that failed, what was dropped
-    /// without a database. Nobody else may take them from a live node, so they are taken again under a newer epoch.
+    /// without a database. Nobody else may take them from a live node, so they are taken again under a newer epoch. And rows that have moved on
+    /// while the host takes the partition up: it is dropped as soon as it is there.
     #[must_use]
     pub fn reclaim(&mut self, rows: &[PartitionRow]) -> Vec<Effect> {
+        for row in rows {
+            if let Some(PartitionState::Recovering(epoch)) = self.entries.get(&row.partition)
+                && row.epoch > *epoch
+            {
+                self.forfeited.insert(row.partition);
+            }
+        }
         for row in rows.iter().filter(|row| row.owner == Some(self.me)) {
             self.entries
                 .entry(row.partition)
@@ -310,17 +323,25 @@ impl PartitionTable {
     #[must_use]
     pub fn served(&mut self, taken: &[Acquired]) -> Vec<Effect> {
         let mut news = Vec::new();
+        let mut stops = Vec::new();
         for taken in taken {
+            let forfeited = self.forfeited.remove(&taken.partition);
             let state = self.entries.get_mut(&taken.partition);
             // In between the host may have said that it is in doubt.
             if let Some(state) =
                 state.filter(|state| **state == PartitionState::Recovering(taken.epoch))
             {
-                *state = PartitionState::Serving(taken.epoch);
-                news.push((taken.partition, taken.epoch));
+                if forfeited {
+                    *state = PartitionState::Fenced;
+                    stops.push(Effect::Stop(taken.partition));
+                } else {
+                    *state = PartitionState::Serving(taken.epoch);
+                    news.push((taken.partition, taken.epoch));
+                }
             }
         }
         let mut effects = self.pump();
+        effects.extend(stops);
         if !news.is_empty() {
             effects.push(Effect::AnnounceTaken(news));
         }
@@ -384,9 +405,12 @@ impl PartitionTable {
                 *state = PartitionState::Fenced;
                 Some(Effect::Stop(partition))
             }
-            // The host is busy taking it up: fenced at the next look.
-            PartitionState::Recovering(_)
-            | PartitionState::Acquiring { .. }
+            // The host is busy taking it up: dropped when it has.
+            PartitionState::Recovering(_) => {
+                self.forfeited.insert(partition);
+                None
+            }
+            PartitionState::Acquiring { .. }
             | PartitionState::HandingOff(..)
             | PartitionState::Fenced
             | PartitionState::InDoubt(_) => None,

@@ -114,6 +114,29 @@ fn a_release_without_answer_is_taken_back_under_a_newer_epoch() {
 }
 
 #[test]
+fn what_was_lost_while_the_host_took_it_up_keeps_the_lease_open_until_it_is_dropped() {
+    // Given a partition that the host takes up under epoch 5.
+    let wish = claim(ONE, None, 4);
+    let mut table = PartitionTable::new(me());
+    let _acquire = table.claim(vec![wish], false);
+    let _serve = table.acquired(&[wish], vec![taken(ONE, 5)]);
+    assert!(!table.has_fenced());
+    // When the rows show that somebody else has taken it meanwhile.
+    let rows = [PartitionRow {
+        partition: ONE,
+        epoch: Epoch::new(6),
+        owner: Some(other()),
+    }];
+    assert_eq!(table.reclaim(&rows), vec![]);
+    // Then no lease counts from that look until the host has it and has dropped it, and nobody is told that it is served.
+    assert!(table.has_fenced());
+    assert_eq!(table.served(&[taken(ONE, 5)]), vec![Effect::Stop(ONE)]);
+    assert!(table.has_fenced() && table.serving().is_empty());
+    assert_eq!(table.stopped(ONE), vec![]);
+    assert!(!table.has_fenced() && table.is_empty());
+}
+
+#[test]
 fn an_open_append_means_a_new_epoch_before_anything_else() {
     let mut table = serving();
     let wish = claim(ONE, Some(me()), 5);
