@@ -12,6 +12,7 @@
 
 pub mod node;
 mod others;
+mod pauses;
 mod rebalance;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +25,9 @@ use hubbub_event_log::{Claim, NodeRow, NodeState, PartitionRow};
 use hubbub_wire::bus::ReleasedPartition;
 
 use self::node::{NodeMachine, Phase};
-use self::others::{Others, millis};
+use self::others::Others;
+pub(crate) use self::others::millis;
+use self::pauses::Pauses;
 use self::rebalance::Rebalance;
 pub use self::rebalance::{REBALANCE_STARVED_PERCENT, REBALANCE_WINDOW_MS};
 use crate::placement::{place, ranking};
@@ -100,6 +103,7 @@ pub struct OwnershipCore {
     me: Incarnation,
     partitions: PartitionCount,
     node: NodeMachine,
+    pauses: Pauses,
     others: Others,
     rebalance: Rebalance,
     /// Since when this node's heartbeat has succeeded without a break.
@@ -120,6 +124,7 @@ impl OwnershipCore {
             me,
             partitions,
             node: NodeMachine::new(settings.join_delay_ms, settings.hold_off_ms),
+            pauses: Pauses::default(),
             others: Others::default(),
             rebalance: Rebalance::new(settings.rebalance_percent, settings.hold_off_ms),
             steady_since_ms: None,
@@ -145,9 +150,11 @@ impl OwnershipCore {
         self.node.bus_ok()
     }
 
-    /// The bus's last proof of life is `silent` old. To be told several times a second, and before each step.
+    /// The bus's last proof of life is `silent` old. To be told several times a second, and before each step; from a longer gap this core knows
+    /// that the process stood still.
     pub fn bus_silent_for(&mut self, now_ms: u64, silent: Duration) {
-        self.node.bus_silent_for(now_ms, silent);
+        let heard_nothing = self.pauses.without(silent);
+        self.node.bus_silent_for(now_ms, heard_nothing);
     }
 
     /// The heartbeat or the look did not get through: the steady time begins anew.
@@ -248,13 +255,17 @@ impl OwnershipCore {
         self.rebalance
             .members_are(now_ms, &members, &seen.nodes, self.me);
 
+        let names: Vec<&str> = members.iter().map(|row| row.node_id.as_str()).collect();
         let mut claims = Vec::new();
         let mut moves = Vec::new();
+        if !self.may_claim() {
+            // Who claims nothing waits for no place in a ranking, and need not look for it.
+            self.orphan_since_ms.clear();
+        }
         match self.phase() {
             Phase::Active => {
-                let names: Vec<&str> = members.iter().map(|row| row.node_id.as_str()).collect();
                 let homes = place(&names, self.partitions);
-                if self.bus_ok() || self.seeing.is_empty() {
+                if self.may_claim() {
                     claims = self.claims(seen, &members, &homes, steady_ms);
                 }
                 moves = self.rebalance(seen, &members, &homes, serving);
@@ -263,9 +274,8 @@ impl OwnershipCore {
                 if self.somebody_sees(now_ms) {
                     self.node.gives_away();
                     moves = self.everything(serving);
-                } else if self.seeing.is_empty() {
+                } else if self.may_claim() {
                     // All are blind: nothing moves, but what a dead one left must be served by somebody.
-                    let names: Vec<&str> = members.iter().map(|row| row.node_id.as_str()).collect();
                     let homes = place(&names, self.partitions);
                     claims = self.claims(seen, &members, &homes, steady_ms);
                 }
@@ -281,6 +291,17 @@ impl OwnershipCore {
             actions.push(Action::Claim(claims));
         }
         actions
+    }
+
+    /// Whether this node takes what nobody serves: it has the bus, or nobody else has it either.
+    fn may_claim(&self) -> bool {
+        match self.phase() {
+            Phase::Active => self.bus_ok() || self.seeing.is_empty(),
+            Phase::Blind => self.seeing.is_empty(),
+            Phase::Starting | Phase::Joining | Phase::Draining | Phase::Wedged | Phase::Stopped => {
+                false
+            }
+        }
     }
 
     /// Who can have partitions: every live active node, and this one even if its row does not say so yet; the blind ones when there is

@@ -102,7 +102,9 @@ mod tests {
 
         #[test]
         fn a_leaving_node_moves_its_own_partitions_and_few_others(names in names()) {
-            prop_assume!(names.len() >= 2);
+            if names.len() < 2 {
+                return Ok(());
+            }
             let before = by_name(&names);
             let gone = names[0].clone();
             let after = by_name(&names[1..]);

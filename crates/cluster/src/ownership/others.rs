@@ -27,7 +27,8 @@ struct Sight {
     well_since_ms: Option<u64>,
 }
 
-pub(super) fn millis(duration: Duration) -> u64 {
+/// Whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -12,6 +12,8 @@ use super::{Action, Move, Observation, OwnershipCore, OwnershipSettings};
 
 #[path = "tests/properties.rs"]
 mod properties;
+#[path = "tests/silence.rs"]
+mod silence;
 
 const STALE: Duration = Duration::from_secs(9);
 const FRESH: Duration = Duration::ZERO;
@@ -63,6 +65,15 @@ fn active(me: u128) -> OwnershipCore {
     }
     assert_eq!(core.phase(), Phase::Active);
     core
+}
+
+/// The bus has been silent for so long at `now_ms`, and this process was told of it all the time.
+fn bus_silent(core: &mut OwnershipCore, now_ms: u64, silent: Duration) {
+    let silent_ms = u64::try_from(silent.as_millis()).unwrap();
+    for ms in (0..silent_ms).step_by(250) {
+        core.bus_silent_for(now_ms - (silent_ms - ms), Duration::from_millis(ms));
+    }
+    core.bus_silent_for(now_ms, silent);
 }
 
 fn look(now_ms: u64, nodes: &[NodeRow], partitions: Vec<PartitionRow>) -> Observation {
@@ -371,7 +382,7 @@ fn a_blind_node_hands_over_while_somebody_sees() {
     for now_ms in [5_000, 9_000] {
         core.step(&look(now_ms, &nodes, rows(|_| Some(2))), &BTreeMap::new());
     }
-    core.bus_silent_for(10_000, Duration::from_secs(3));
+    bus_silent(&mut core, 10_000, Duration::from_secs(3));
     assert_eq!(core.phase(), Phase::Blind);
     let moved = moves(&core.step(&look(10_000, &nodes, rows(|_| Some(1))), &everything()));
     assert_eq!(moved.len(), 16);
@@ -394,7 +405,7 @@ fn when_all_are_blind_nothing_moves_also_not_when_one_sees_a_little_earlier() {
         ]
     };
     let mut at = |now_ms, nodes: &[NodeRow], silent_s| {
-        core.bus_silent_for(now_ms, Duration::from_secs(silent_s));
+        bus_silent(&mut core, now_ms, Duration::from_secs(silent_s));
         core.step(
             &look(now_ms, nodes, rows(|n| Some(u128::from(n % 2 + 1)))),
             &if silent_s == 0 {
@@ -432,7 +443,7 @@ fn among_the_blind_a_dead_owner_is_still_taken_over() {
         &look(5_000, &nodes(FRESH), rows(|_| Some(2))),
         &BTreeMap::new(),
     );
-    core.bus_silent_for(9_000, Duration::from_secs(3));
+    bus_silent(&mut core, 9_000, Duration::from_secs(3));
     let actions = core.step(
         &look(9_000, &nodes(STALE), rows(|_| Some(2))),
         &BTreeMap::new(),

@@ -13,6 +13,8 @@ struct Turn {
     pause_ms: u64,
     fails: bool,
     bus_silent_ms: u64,
+    /// Else this process stood still until the look.
+    told_all_the_time: bool,
     /// State and silence of nodes 1 (this one), 2, 3.
     nodes: [(NodeState, u64); 3],
     /// Owner of every partition in turn: 0 = nobody, 9 = somebody without a row.
@@ -36,16 +38,20 @@ fn turn() -> impl Strategy<Value = Turn> {
         prop_oneof![0_u64..1_500, 0_u64..20_000],
         prop::bool::weighted(0.1),
         prop_oneof![3 => Just(0_u64), 1 => 0_u64..10_000],
+        prop::bool::weighted(0.8),
         [row.clone(), row.clone(), row],
         prop::collection::vec(prop_oneof![0_u8..4, Just(9_u8)], 16),
     )
-        .prop_map(|(pause_ms, fails, bus_silent_ms, nodes, owners)| Turn {
-            pause_ms,
-            fails,
-            bus_silent_ms,
-            nodes,
-            owners,
-        })
+        .prop_map(
+            |(pause_ms, fails, bus_silent_ms, told_all_the_time, nodes, owners)| Turn {
+                pause_ms,
+                fails,
+                bus_silent_ms,
+                told_all_the_time,
+                nodes,
+                owners,
+            },
+        )
 }
 
 proptest! {
@@ -61,12 +67,16 @@ proptest! {
         let mut moved_at: Vec<u64> = Vec::new();
         let mut steady_since: Option<u64> = None;
         for turn in turns {
-            now_ms += turn.pause_ms;
+            now_ms += turn.pause_ms.max(turn.bus_silent_ms);
             if turn.fails {
                 core.heartbeat_failed();
                 steady_since = None;
             }
-            core.bus_silent_for(now_ms, Duration::from_millis(turn.bus_silent_ms));
+            if turn.told_all_the_time {
+                bus_silent(&mut core, now_ms, Duration::from_millis(turn.bus_silent_ms));
+            } else {
+                core.bus_silent_for(now_ms, Duration::from_millis(turn.bus_silent_ms));
+            }
             let steady = now_ms - *steady_since.get_or_insert(now_ms);
             let nodes: Vec<NodeRow> = (1_u128..).zip(turn.nodes)
                 .map(|(number, (state, silent))| node(number, state, Duration::from_millis(silent)))
