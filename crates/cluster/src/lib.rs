@@ -27,6 +27,7 @@ mod pulse;
 pub mod ranges;
 pub mod router;
 pub mod server;
+mod stuck;
 pub mod view;
 
 pub use lease::Lease;

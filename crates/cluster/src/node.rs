@@ -25,6 +25,7 @@ use crate::ownership::{Action, Observation, OwnershipCore, OwnershipSettings};
 use crate::partitions::{Effect, PartitionTable, Reason};
 use crate::port::{HostEvent, LocalConversations, PartitionSignal};
 use crate::pulse::{Pulse, Said, beat};
+use crate::stuck::Stuck;
 use crate::view::OwnersView;
 
 /// Signals of the host that may wait: one per partition and a few more.
@@ -33,6 +34,8 @@ pub const HOST_EVENTS_QUEUE: usize = 4_096;
 const TICK: Duration = Duration::from_millis(250);
 /// How long an orderly end may take: what is not handed over by then is left to the others, who see this node as stopped.
 const HAND_OVER_MAX: Duration = Duration::from_secs(6);
+/// How long the host may take to drop what is left at the end: the process goes either way, and the epoch fences what it left open.
+const DROP_MAX: Duration = Duration::from_secs(2);
 /// How long the last words and the last statement may take.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
@@ -56,6 +59,8 @@ pub enum Fate {
     DeclaredDead,
     /// The log contradicts this process.
     Broken,
+    /// Its heartbeat keeps from everybody what it does not serve: it cannot see its rows, or the host does not let go of something.
+    Stuck,
 }
 
 /// Owns partitions on behalf of one incarnation.
@@ -81,6 +86,9 @@ pub struct ClusterNode {
     unsettled_look: Option<Instant>,
     /// When an orderly end must be over.
     ends: Option<Instant>,
+    stuck: Stuck,
+    /// Found by the way; the loop ends with it.
+    fate: Option<Fate>,
 }
 
 impl ClusterNode {
@@ -128,6 +136,8 @@ impl ClusterNode {
             listening: false,
             unsettled_look: None,
             ends: None,
+            stuck: Stuck::default(),
+            fate: None,
         })
     }
 
@@ -202,6 +212,9 @@ impl ClusterNode {
             if self.is_handed_over() {
                 break Fate::Stopped;
             }
+            if let Some(fate) = self.fate {
+                break fate;
+            }
         };
         self.end().await;
         fate
@@ -249,9 +262,11 @@ impl ClusterNode {
         );
         self.pulse = pulse;
         if failed {
+            self.stuck.unheard();
             self.lost_sight();
         }
         if succeeded {
+            self.stuck.heard(self.now_ms());
             self.start_look();
         }
     }
@@ -352,6 +367,11 @@ impl ClusterNode {
                 self.settle_look();
                 effects
             }
+            Outcome::StillThere(partition) => {
+                tracing::error!(%partition, "the host does not drop a partition, stopping");
+                self.fate = Some(Fate::Stuck);
+                return;
+            }
             Outcome::Drained(partition, clean) => {
                 if !clean {
                     tracing::warn!(%partition, "handed over with work in flight; its next owner settles it");
@@ -417,6 +437,10 @@ impl ClusterNode {
             self.core.lease_lost();
         }
         let phase = self.core.phase();
+        if self.stuck.must_end(now_ms, phase == Phase::Wedged) {
+            tracing::error!("heard by the database and without a lease for too long, stopping");
+            self.fate = Some(Fate::Stuck);
+        }
         if phase == Phase::Wedged {
             let effects = self.table.wedge();
             self.carry_out(effects);
@@ -482,8 +506,13 @@ impl ClusterNode {
 
     /// Drops what is left, and in an orderly end says the last words.
     async fn end(&mut self) {
-        for (partition, _) in self.table.serving() {
-            self.tools.host.stop(partition).await;
+        let dropping = async {
+            for (partition, _) in self.table.serving() {
+                self.tools.host.stop(partition).await;
+            }
+        };
+        if timeout(DROP_MAX, dropping).await.is_err() {
+            tracing::warn!("the host does not drop everything");
         }
         if self.ends.is_none() {
             return;

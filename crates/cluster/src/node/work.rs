@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use hubbub_bus::{Bus, Subject, SubjectPattern, SubscribeError, Subscription};
 use hubbub_domain::ids::Incarnation;
 use hubbub_domain::position::PartitionId;
+use hubbub_event_log::port::LEASE;
 use hubbub_event_log::{
     AcquireError, Acquired, Claim, NodeRow, Ownership, PartitionRow, StoreError,
 };
@@ -26,6 +27,9 @@ const ACQUIRE_DEADLINE: Duration = Duration::from_secs(4);
 const RELEASE_DEADLINE: Duration = Duration::from_secs(3);
 /// How long a hand-over waits for what is in flight.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the host may take to drop a partition, which waits for nothing but its own tasks: two leases, as for everything that keeps from others
+/// what this node does not serve.
+const STOP_MAX: Duration = LEASE.saturating_mul(2);
 /// Hints that may wait; a dropped one is made good by the next look.
 const HINTS_QUEUE: usize = 1_024;
 
@@ -39,6 +43,8 @@ pub(super) enum Outcome {
     Served(Vec<Acquired>),
     /// The host has dropped it.
     Stopped(PartitionId),
+    /// The host has not dropped it within [`STOP_MAX`].
+    StillThere(PartitionId),
     /// Drained; `true` when everything in flight found its definite end.
     Drained(PartitionId, bool),
     /// A release.
@@ -100,17 +106,19 @@ impl Tools {
                 join_all(serving).await;
                 Outcome::Served(taken)
             }
-            Effect::Stop(partition) => {
-                self.host.stop(partition).await;
-                Outcome::Stopped(partition)
-            }
+            Effect::Stop(partition) => match timeout(STOP_MAX, self.host.stop(partition)).await {
+                Ok(()) => Outcome::Stopped(partition),
+                Err(_late) => Outcome::StillThere(partition),
+            },
             Effect::Drain(moved) => {
                 let clean = self.host.drain(moved.partition, DRAIN_PATIENCE).await;
-                if !clean {
-                    // The next owner's acquire settles what is open.
-                    self.host.stop(moved.partition).await;
+                // The next owner's acquire settles what is open.
+                let stopping = self.host.stop(moved.partition);
+                if clean || timeout(STOP_MAX, stopping).await.is_ok() {
+                    Outcome::Drained(moved.partition, clean)
+                } else {
+                    Outcome::StillThere(moved.partition)
                 }
-                Outcome::Drained(moved.partition, clean)
             }
             Effect::Release(moves) => {
                 let rows: Vec<_> = moves
