@@ -37,10 +37,15 @@ const ORDERS_MAX: usize = 256;
 /// Notices waiting for the application at most, by default.
 pub const NOTICES_MAX_DEFAULT: usize = 4_096;
 
-/// Sees every text frame of the server as it came, before anything is dropped or put in order.
+/// Sees every text frame of the server as it came, before anything is dropped or put in order, and what the client asks.
 pub trait FrameTap: std::marker::Send + Sync {
     /// One text frame of the socket with this number, at this node.
     fn frame(&self, node: usize, socket: u64, text: &str);
+
+    /// One frame of the client, about to be written to that socket. Nothing by default.
+    fn sent(&self, node: usize, socket: u64, frame: &ClientFrame) {
+        let _: (usize, u64, &ClientFrame) = (node, socket, frame);
+    }
 }
 
 impl<F: Fn(usize, u64, &str) + std::marker::Send + Sync> FrameTap for F {

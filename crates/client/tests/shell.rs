@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use hubbub_client::{
-    Client, ClientOptions, Events, Notice, Reason, Rest, RestError, SendError, State,
+    Client, ClientOptions, Events, FrameTap, Notice, Reason, Rest, RestError, SendError, State,
 };
 use hubbub_wire::client::{ClientFrame, Cursor, SUBPROTOCOL};
 use hubbub_wire::error::ErrorCode;
@@ -261,6 +261,42 @@ async fn a_gap_is_filled_over_http_and_the_tap_sees_every_raw_frame() {
     assert_eq!(delivered(&mut events, 5).await, [6, 7, 8, 9, 10]);
     // welcome, live, twice 6, the array
     assert_eq!(raw.lock().unwrap().len(), 5);
+}
+
+/// Notes what the client sends.
+#[derive(Default)]
+struct SentTap(Mutex<Vec<(u64, ClientFrame)>>);
+
+impl FrameTap for SentTap {
+    fn frame(&self, _node: usize, _socket: u64, _text: &str) {}
+
+    fn sent(&self, _node: usize, socket: u64, frame: &ClientFrame) {
+        self.0.lock().unwrap().push((socket, frame.clone()));
+    }
+}
+
+#[tokio::test]
+async fn the_tap_sees_the_hello_of_every_socket_with_the_cursors_that_the_server_gets() {
+    let server = Server::new().await;
+    let tap = Arc::new(SentTap::default());
+    let mut options = server.options();
+    options.tap = Some(tap.clone());
+    let (_client, mut events) = Client::connect(options).unwrap();
+    let (mut line, first) = server.live_socket().await;
+    line.say(&event(6)).await;
+    assert_eq!(delivered(&mut events, 1).await, [6]);
+    line.close(hubbub_wire::client::close::RESTART).await;
+    let (_line, second) = server.live_socket().await;
+    let seen = tap.0.lock().unwrap();
+    let cursors = |frame: &ClientFrame| match frame {
+        ClientFrame::Hello(hello) => hello.cursors.clone(),
+        _other => None,
+    };
+    let seen: Vec<_> = seen
+        .iter()
+        .filter_map(|(_, frame)| cursors(frame))
+        .collect();
+    assert_eq!(seen, [first, second]);
 }
 
 #[tokio::test]

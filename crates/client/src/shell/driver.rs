@@ -396,6 +396,9 @@ impl Driver {
 
     async fn transmit(&mut self, frame: &ClientFrame) {
         let Some(open) = &mut self.open else { return };
+        if let Some(tap) = &self.options.tap {
+            tap.sent(open.node, open.number, frame);
+        }
         match serde_json::to_string(frame) {
             Ok(text) => {
                 // A failed write shows again when flushing.
