@@ -48,7 +48,7 @@ pub fn all() -> Vec<Box<dyn Fault>> {
         Box::new(f09_full_folder::FullFolder),
         Box::new(f12_rolling_restart::RollingRestart::between_two_versions()),
         Box::new(f12_rolling_restart::RollingRestart::of_one_version()),
-        Box::new(f13_clocks::Clocks),
+        Box::new(f13_clocks::Clocks::default()),
         Box::new(f14_bad_rows::BadRows::default()),
         Box::new(f15_panics::Panics::default()),
         Box::new(f16_kill_at_each_step::KillAtEachStep::default()),

@@ -3,6 +3,7 @@
 //! Conversations are chosen by Zipf's law, so that one is hot and most are quiet. Whatever a person does is tried again until
 //! it ends, as a patient client would, and every attempt is written down with its end.
 
+pub mod aside;
 pub mod churn;
 pub mod read;
 pub mod send;
@@ -14,13 +15,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use hubbub_checker::{History, Operation, OperationKind, Outcome, Subscription};
+use hubbub_checker::{History, Subscription};
 use hubbub_client::{Client, ClientOptions, Rest};
-use hubbub_testkit::fresh_uuid;
 use hubbub_testkit::proxy::TcpProxy;
 use hubbub_wire::client::Cursor;
-use hubbub_wire::client::words::ConversationKind;
-use hubbub_wire::rest::CreateConversation;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::watch;
@@ -268,59 +266,6 @@ impl Load {
         {
             tokio::time::sleep(LOOK_EVERY).await;
         }
-    }
-
-    /// Makes a conversation beside the load, of connected person `n` and its neighbour: for faults that are about one.
-    ///
-    /// # Errors
-    /// When the node refuses.
-    pub async fn aside(&self, n: usize) -> anyhow::Result<Uuid> {
-        let voice = self.voices.get(n).context("there are so many people")?;
-        let other = self
-            .voices
-            .get((n + 1) % self.voices.len())
-            .context("there are people")?;
-        let rest = voice.rests.first().context("there is a node")?;
-        let new = CreateConversation {
-            kind: ConversationKind::Group,
-            members: Some(vec![other.user]),
-            title: Some(format!("aside {n}")),
-            topic: None,
-            visibility: None,
-            settings: None,
-        };
-        let command = fresh_uuid();
-        let invoked_at = self.stage.clock.now();
-        let made = rest.create_conversation(&new, Some(command)).await;
-        let id = made.context("make a conversation aside")?.id;
-        voice.notes().history.operations.push(Operation {
-            command,
-            conversation: id,
-            user: voice.user,
-            kind: OperationKind::Create,
-            body: None,
-            node: 0,
-            socket: None,
-            invoked_at,
-            ended_at: self.stage.clock.now(),
-            outcome: Outcome::Done,
-            depends_on: None,
-        });
-        Ok(id)
-    }
-
-    /// Person `n` says something once over REST; whether it was acked.
-    pub async fn say_once(&self, n: usize, conversation: Uuid, body: &str) -> bool {
-        self.say_at(n, n, conversation, body).await
-    }
-
-    /// Person `n` says something once over REST at that node (counted around); whether it was acked.
-    pub async fn say_at(&self, n: usize, node: usize, conversation: Uuid, body: &str) -> bool {
-        let Some(voice) = self.voices.get(n) else {
-            return false;
-        };
-        let node = node % voice.nodes;
-        send::once_over_rest(&self.stage, voice, node, conversation, body.to_owned()).await
     }
 
     /// Stops asking for new things and waits for the end of those under way; what has not ended by then is given up and

@@ -11,15 +11,18 @@
     reason = "a command-line tool talks to whoever runs it"
 )]
 
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::Parser;
+use futures_util::FutureExt as _;
 use hubbub_chaos::faults;
 use hubbub_chaos::progress::Progress;
 use hubbub_chaos::report::proof::{Circumstances, page};
-use hubbub_chaos::report::table;
+use hubbub_chaos::report::{runs, table, word};
 use hubbub_chaos::row::{Ending, Fault, RowReport};
 use hubbub_chaos::scene::Bench;
 use hubbub_testkit::fresh_uuid;
@@ -30,6 +33,8 @@ use tokio::signal::unix::{SignalKind, signal};
 const OPEN_FILES: u64 = 20_000;
 /// Threads of the harness: it shares the machine with what it measures.
 const THREADS: usize = 4;
+/// After this a row that has not ended is void; the longest one takes about half of it.
+const ROW_DEADLINE: Duration = Duration::from_mins(15);
 /// By how much times are stretched on a machine whose speed nobody knows.
 const PATIENCE_ON_ANY_MACHINE: u64 = 3;
 
@@ -64,9 +69,18 @@ struct Options {
     /// Where the page with the figures goes.
     #[arg(long)]
     proof: Option<PathBuf>,
-    /// Runs nothing: writes the page from JSON lines of earlier runs, the last one of each row.
+    /// Runs nothing: writes the page from JSON lines of earlier runs, the last two seeds of each row.
     #[arg(long)]
     from: Option<PathBuf>,
+    /// Goes on with a matrix that was stopped: rows that `--json` has of this seed, size, revision and profile are not run again.
+    #[arg(long, requires = "seed", requires = "json")]
+    resume: bool,
+    /// Why a row is above a limit, for the page, for example `F12=a third of all partitions changes hands at once`.
+    #[arg(long, value_parser = cause)]
+    cause: Vec<(String, String)>,
+    /// Profile that the servers and this program were built with, for the page.
+    #[arg(long, default_value = "unknown")]
+    profile: String,
     /// Fails when a promise is broken or nothing was shown, not when a figure is above its limit: for machines whose speed nobody knows.
     /// The time in which things must be whole again is stretched, too.
     #[arg(long)]
@@ -101,6 +115,7 @@ fn main() -> ExitCode {
 /// Everything, until it is done or a signal ends it. `true`: every row passed.
 async fn run(options: Options) -> anyhow::Result<bool> {
     raise_open_files();
+    leave_no_cores();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     // In a task of its own, so that rows may block their thread while others go on.
@@ -122,7 +137,7 @@ async fn stop(rows: tokio::task::JoinHandle<anyhow::Result<bool>>) -> anyhow::Re
 
 async fn run_rows(options: Options) -> anyhow::Result<bool> {
     if let Some(lines) = &options.from {
-        let reports = reports_from(lines)?;
+        let reports = shown_of(lines)?;
         println!("{}", table(&reports));
         write_proof(&options, &reports).await?;
         return Ok(reports.iter().all(|report| report.ending == Ending::Passed));
@@ -143,6 +158,8 @@ async fn run_rows(options: Options) -> anyhow::Result<bool> {
             .seed
             .unwrap_or_else(|| fresh_uuid().as_u64_pair().1 >> 12),
         short: options.short,
+        revision: options.revision.clone(),
+        profile: options.profile.clone(),
         patience: if options.any_machine {
             PATIENCE_ON_ANY_MACHINE
         } else {
@@ -154,31 +171,84 @@ async fn run_rows(options: Options) -> anyhow::Result<bool> {
         progress: Progress::default(),
     };
     println!("seed: {}", bench.seed);
+    let before = match &options.json {
+        Some(path) if options.resume => runs::read(path)?,
+        _anew => Vec::new(),
+    };
     let mut reports = Vec::with_capacity(rows.len());
     let count = rows.len();
     for (n, row) in rows.iter_mut().enumerate() {
+        if let Some(done) = runs::done_before(&before, row.id(), &bench) {
+            eprintln!("==> {} was run before", row.id());
+            reports.push(done.clone());
+            continue;
+        }
         let title = format!("{} {}", row.id(), row.name());
         bench.progress.begin(n, count, &title);
-        let began = tokio::time::Instant::now();
-        let mut report = match row.run(&bench).await {
-            Ok(report) => report,
-            Err(error) => RowReport::void(row.as_ref(), &bench, &error),
-        };
-        report.took_s = began.elapsed().as_secs_f64();
+        let report = run_row(row.as_mut(), &bench).await;
         let line = serde_json::to_string(&report)?;
         println!("{line}");
         if let Some(path) = &options.json {
             append(path, &line)?;
         }
+        let took_s = report.took_s;
+        eprintln!(
+            "==> {}: {} after {took_s:.0} s",
+            row.id(),
+            word(report.ending)
+        );
         reports.push(report);
     }
     println!("\n{}", table(&reports));
-    write_proof(&options, &reports).await?;
+    // With the runs of another seed beside it, when there are any.
+    match &options.json {
+        Some(path) => write_proof(&options, &shown_of(path)?).await?,
+        None => write_proof(&options, &reports).await?,
+    }
     Ok(reports.iter().all(|report| match report.ending {
         Ending::Passed => true,
         Ending::Slow => options.any_machine,
         Ending::Broken | Ending::Void => false,
     }))
+}
+
+/// One row. Whatever becomes of it, the next one gets its turn: a row that fails, panics or does not end is void.
+async fn run_row(row: &mut dyn Fault, bench: &Bench) -> RowReport {
+    let began = tokio::time::Instant::now();
+    let load_before = load_average();
+    let patience = ROW_DEADLINE + Duration::from_secs_f64(bench.minutes.unwrap_or(0.0) * 60.0);
+    let running = AssertUnwindSafe(tokio::time::timeout(patience, row.run(bench)));
+    let outcome = match running.catch_unwind().await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_elapsed)) => Err(anyhow!("it did not end within {} s", patience.as_secs())),
+        Err(_panic) => Err(anyhow!("the harness panicked; its words stand above")),
+    };
+    let mut report = outcome.unwrap_or_else(|error| RowReport::void(row, bench, &error));
+    report.took_s = began.elapsed().as_secs_f64();
+    report.load_before = load_before;
+    report
+}
+
+/// The load average of the last minute; zero when nobody tells.
+fn load_average() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let first = text.split(' ').next().unwrap_or_default();
+    first.parse().unwrap_or(0.0)
+}
+
+/// What a page shows of a file of JSON lines.
+fn shown_of(lines: &Path) -> anyhow::Result<Vec<RowReport>> {
+    let rows = faults::all();
+    let order: Vec<&str> = rows.iter().map(|row| row.id()).collect();
+    Ok(runs::shown(&runs::read(lines)?, &order))
+}
+
+/// `row=words`.
+fn cause(text: &str) -> Result<(String, String), String> {
+    let (row, words) = text
+        .split_once('=')
+        .ok_or("expected a row, `=` and words")?;
+    Ok((row.to_owned(), words.to_owned()))
 }
 
 async fn write_proof(options: &Options, reports: &[RowReport]) -> anyhow::Result<()> {
@@ -188,21 +258,6 @@ async fn write_proof(options: &Options, reports: &[RowReport]) -> anyhow::Result
             .with_context(|| format!("write {}", path.display()))?;
     }
     Ok(())
-}
-
-/// The last run of each row, in the order of the matrix.
-fn reports_from(lines: &Path) -> anyhow::Result<Vec<RowReport>> {
-    let text =
-        std::fs::read_to_string(lines).with_context(|| format!("read {}", lines.display()))?;
-    let mut last: std::collections::BTreeMap<String, RowReport> = std::collections::BTreeMap::new();
-    for line in text.lines() {
-        let report: RowReport = serde_json::from_str(line).context("read a line")?;
-        last.insert(report.fault.clone(), report);
-    }
-    Ok(faults::all()
-        .iter()
-        .filter_map(|row| last.remove(row.id()))
-        .collect())
 }
 
 fn chosen(options: &Options) -> anyhow::Result<Vec<Box<dyn Fault>>> {
@@ -246,6 +301,17 @@ fn append(path: &Path, line: &str) -> anyhow::Result<()> {
     writeln!(file, "{line}").context("write a line")
 }
 
+/// Nodes abort themselves hundreds of times: what they would leave behind could fill the disk.
+fn leave_no_cores() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: getrlimit(Resource::Core).maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        eprintln!("ended processes may leave cores: {error}");
+    }
+}
+
 fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= OPEN_FILES) {
@@ -284,10 +350,10 @@ async fn circumstances(options: &Options) -> Circumstances {
         .unwrap_or_default();
     Circumstances {
         date,
-        revision: options.revision.clone(),
         versions,
-        machine: format!("{cores} cores, {gigabytes} GB of memory, shared with other work; Linux"),
-        command: "cargo xtask chaos".to_owned(),
+        machine: format!("{cores} cores, {gigabytes} GB of memory, Linux"),
+        command: "cargo xtask chaos --seed <seed>".to_owned(),
+        causes: options.cause.iter().cloned().collect(),
     }
 }
 

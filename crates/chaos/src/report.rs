@@ -1,6 +1,7 @@
 //! What a call of the program says: a JSON line per row, a table in the end, and `docs/proof.md` for the whole matrix.
 
 pub mod proof;
+pub mod runs;
 
 use std::fmt::Write as _;
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use hubbub_checker::Limits as CheckerLimits;
+use hubbub_checker::history::{SECOND, Time};
 use serde::{Deserialize, Serialize};
 
 use crate::figures::{Moments, Spread, WriteGaps};
@@ -28,6 +29,11 @@ pub trait Fault: Send + Sync {
     /// What it runs against and how much load there is; the bench knows whether the run is to be short.
     fn course(&self, bench: &Bench) -> Course {
         Course::usual(bench)
+    }
+
+    /// Seconds by which the fault may keep from an edge what was acked (I9): a lost publication, a dead owner's, a stopped process.
+    fn unheard_s(&self) -> u64 {
+        0
     }
 
     /// Does the fault and lets it last. Calls [`Scene::injected`] at the moment in which it begins.
@@ -98,10 +104,17 @@ impl Course {
             warm_up_s,
             aftermath_s,
             converge_s: 120,
-            checker: CheckerLimits::default(),
+            checker: CheckerLimits {
+                unheard: UNHEARD_US,
+                ..CheckerLimits::default()
+            },
         }
     }
 }
+
+/// How long after its ack an edge must have heard of an event, in microseconds, where nothing keeps it: the publication follows the
+/// ack, and a lost one is made good by the next broadcast of the heads.
+const UNHEARD_US: Time = 2 * SECOND;
 
 /// What was measured in a row.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -180,6 +193,19 @@ pub struct Held {
     pub measured: f64,
     /// What is allowed at most.
     pub limit: f64,
+    /// Above the limit a promise is broken, however slow the machine.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_promise: bool,
+    /// Why it is above the limit when it is, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+}
+
+impl Held {
+    /// Names the cause that a reader is told when the figure is above the limit.
+    pub fn because(&mut self, cause: impl Into<String>) {
+        self.cause = Some(cause.into());
+    }
 }
 
 /// What a row's figures are held against.
@@ -198,12 +224,20 @@ pub struct Verdict {
 
 impl Verdict {
     /// `measured` must not be above `limit`.
-    pub fn at_most(&mut self, what: &str, measured: f64, limit: f64) {
-        self.held.push(Held {
+    pub fn at_most(&mut self, what: &str, measured: f64, limit: f64) -> &mut Held {
+        self.held.push_mut(Held {
             what: what.to_owned(),
             measured,
             limit,
-        });
+            is_promise: false,
+            cause: None,
+        })
+    }
+
+    /// There must be none of it: a promise, which no machine is too slow for.
+    pub fn must_be_none(&mut self, what: &str, count: u64) {
+        self.at_most(what, crate::figures::number(count), 0.0)
+            .is_promise = true;
     }
 
     /// This must have happened, or the run is void.
@@ -266,6 +300,15 @@ pub struct RowReport {
     pub ending: Ending,
     /// A short run.
     pub short: bool,
+    /// Revision of the source.
+    #[serde(default)]
+    pub revision: String,
+    /// Profile that servers and harness were built with; empty when nobody said.
+    #[serde(default)]
+    pub profile: String,
+    /// Load average of the machine before the row began: what else it had to do.
+    #[serde(default)]
+    pub load_before: f64,
     /// Seconds that the row took, starting and judging included.
     pub took_s: f64,
     /// What was measured.
@@ -285,15 +328,17 @@ impl RowReport {
         verdict: Verdict,
         words: String,
     ) -> Self {
-        let ending = if !measured.violated.is_empty() || !verdict.wrong.is_empty() {
-            Ending::Broken
-        } else if verdict.missing().next().is_some() {
-            Ending::Void
-        } else if verdict.exceeded().next().is_some() {
-            Ending::Slow
-        } else {
-            Ending::Passed
-        };
+        let is_promise_broken = verdict.exceeded().any(|held| held.is_promise);
+        let ending =
+            if is_promise_broken || !measured.violated.is_empty() || !verdict.wrong.is_empty() {
+                Ending::Broken
+            } else if verdict.missing().next().is_some() {
+                Ending::Void
+            } else if verdict.exceeded().next().is_some() {
+                Ending::Slow
+            } else {
+                Ending::Passed
+            };
         Self {
             fault: fault.id().to_owned(),
             name: fault.name().to_owned(),
@@ -301,6 +346,9 @@ impl RowReport {
             seed: bench.seed,
             ending,
             short: bench.short,
+            revision: bench.revision.clone(),
+            profile: bench.profile.clone(),
+            load_before: 0.0,
             took_s: 0.0,
             measured,
             verdict,
@@ -340,5 +388,46 @@ impl Verdict {
             measured.writes.others.max_ms,
             UNHARMED_MS.max(2.0 * before),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::f01_kill_node::KillNode;
+
+    fn ending_of(verdict: Verdict) -> Ending {
+        let (fault, bench) = (KillNode::default(), Bench::default());
+        RowReport::of(&fault, &bench, Measured::default(), verdict, String::new()).ending
+    }
+
+    #[test]
+    fn a_slow_machine_is_told_from_a_broken_promise() {
+        let mut verdict = Verdict::default();
+        verdict.must_be_none("commands acked that panicked", 0);
+        verdict.at_most("write gap, ms", 900.0, 1_000.0);
+        assert_eq!(ending_of(verdict.clone()), Ending::Passed);
+        verdict.at_most("delivery late, ms", 1_100.0, 1_000.0);
+        assert_eq!(ending_of(verdict.clone()), Ending::Slow);
+        verdict.must_have_happened("takeovers", 0);
+        assert_eq!(ending_of(verdict.clone()), Ending::Void);
+        verdict.must_be_none("processes ended", 1);
+        assert_eq!(ending_of(verdict), Ending::Broken);
+    }
+
+    #[test]
+    fn a_violated_invariant_breaks_a_row_whatever_its_figures_say() {
+        let measured = Measured {
+            violated: [("I6".to_owned(), 1)].into(),
+            ..Measured::default()
+        };
+        let report = RowReport::of(
+            &KillNode::default(),
+            &Bench::default(),
+            measured,
+            Verdict::default(),
+            String::new(),
+        );
+        assert_eq!(report.ending, Ending::Broken);
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hubbub_checker::history::Time;
+use hubbub_checker::history::{SECOND, Time};
 use hubbub_checker::{Healing, Heals};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -69,7 +69,7 @@ const COUNTERS: &[&str] = &[
 ];
 
 /// What all rows of one call share.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Bench {
     /// The server under test: a copy that nobody rebuilds.
     pub binary: PathBuf,
@@ -79,6 +79,10 @@ pub struct Bench {
     pub seed: u64,
     /// Less of everything.
     pub short: bool,
+    /// Revision of the source, for the report.
+    pub revision: String,
+    /// Profile of the builds, for the report.
+    pub profile: String,
     /// The times of the checker's limits are multiplied by this.
     pub patience: u64,
     /// Minutes that a row's fault lasts, where it can last; `None`: as long as the row needs.
@@ -108,6 +112,8 @@ pub struct Scene {
     pub nodes_hit: BTreeSet<u32>,
     /// What this row alone measures.
     pub extra: BTreeMap<String, f64>,
+    /// The seed of the run.
+    pub seed: u64,
     /// The run is a short one.
     pub short: bool,
     /// Minutes that the fault is to last, where it can.
@@ -168,6 +174,7 @@ impl Scene {
 /// When it could not be carried out; nothing is proved then.
 pub async fn run<F: Fault + ?Sized>(fault: &mut F, bench: &Bench) -> anyhow::Result<RowReport> {
     let mut course = fault.course(bench);
+    course.checker.unheard += fault.unheard_s() * SECOND;
     course.checker.stretch(bench.patience);
     let progress = &bench.progress;
     progress.told("start");
@@ -205,6 +212,7 @@ async fn run_in<F: Fault + ?Sized>(
         concerned: BTreeSet::new(),
         nodes_hit: BTreeSet::new(),
         extra: BTreeMap::new(),
+        seed: bench.seed,
         short: bench.short,
         minutes: bench.minutes,
         progress: progress.clone(),

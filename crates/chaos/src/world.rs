@@ -56,6 +56,8 @@ pub struct Shape {
     pub settings: Vec<String>,
     /// Environment of every node.
     pub environment: Vec<(String, String)>,
+    /// Environment of single nodes, on top of that of all.
+    pub environment_of: BTreeMap<usize, Vec<(String, String)>>,
     /// Lines of `postgresql.conf`.
     pub database_settings: Vec<(String, String)>,
     /// A disk that holds the nodes' tables and nothing else of the database server.
@@ -70,6 +72,7 @@ impl Default for Shape {
             nodes: 3,
             settings: Vec::new(),
             environment: Vec::new(),
+            environment_of: BTreeMap::new(),
             database_settings: Vec::new(),
             heap_disk: None,
             wal_disk: None,
@@ -390,7 +393,11 @@ async fn start_node(
         ]
         .map(str::to_owned)
         .to_vec(),
-        environment: shape.environment.clone(),
+        environment: [
+            &shape.environment[..],
+            shape.environment_of.get(&n).map_or(&[], Vec::as_slice),
+        ]
+        .concat(),
     };
     Node::start(&name, plan, Some(to_database), to_buses)
 }

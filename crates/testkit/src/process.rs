@@ -144,6 +144,12 @@ impl ServerProcess {
         self.output.borrow().lines.clone()
     }
 
+    /// How many of those lines satisfy `wanted`.
+    pub fn count_lines(&self, wanted: impl Fn(&str) -> bool) -> usize {
+        let output = self.output.borrow();
+        output.lines.iter().filter(|line| wanted(line)).count()
+    }
+
     /// How the process ended, or `None` while it runs.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.exit_status()

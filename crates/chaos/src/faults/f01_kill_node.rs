@@ -29,6 +29,11 @@ impl Fault for KillNode {
         "others take over what it owned; its clients resume elsewhere"
     }
 
+    /// The publications of a dead owner are made good when the next one has taken over (P7).
+    fn unheard_s(&self) -> u64 {
+        6
+    }
+
     async fn inject(&mut self, world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {
         self.victim = scene.choose(world.nodes.len());
         let concerned = world.conversations_of_node(self.victim).await?;

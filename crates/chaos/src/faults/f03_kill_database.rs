@@ -27,6 +27,11 @@ impl Fault for KillDatabase {
         "sockets stay; writes answer unavailable with retry_after"
     }
 
+    /// As long as a write may wait (P7).
+    fn unheard_s(&self) -> u64 {
+        6
+    }
+
     async fn inject(&mut self, world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {
         tokio::task::block_in_place(|| world.postgres.kill());
         scene.injected(scene.all_conversations());

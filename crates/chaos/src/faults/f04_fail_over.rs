@@ -40,6 +40,11 @@ impl Fault for FailOver {
         "unknown outcomes resolved on the new primary"
     }
 
+    /// As long as a failover may take.
+    fn unheard_s(&self) -> u64 {
+        15
+    }
+
     async fn inject(&mut self, world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {
         let mut standby = tokio::task::block_in_place(|| {
             let standby = world.postgres.start_standby(STANDBY)?;

@@ -38,6 +38,11 @@ impl Fault for KillBus {
         "gaps healed"
     }
 
+    /// What was lost with the server is healed by then.
+    fn unheard_s(&self) -> u64 {
+        5
+    }
+
     async fn inject(&mut self, world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {
         // The one that most nodes are connected to: another might not be missed by anybody.
         self.victim = (0..BUSES)

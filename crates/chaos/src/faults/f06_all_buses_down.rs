@@ -29,6 +29,11 @@ impl Fault for AllBusesDown {
         "local commands still commit; edges read heads from Postgres; no takeovers"
     }
 
+    /// Edges read the heads from the database meanwhile.
+    fn unheard_s(&self) -> u64 {
+        10
+    }
+
     async fn inject(&mut self, world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {
         let acked = scene.load.acked();
         tokio::task::block_in_place(|| world.buses.kill_all());

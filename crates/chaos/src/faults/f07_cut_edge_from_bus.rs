@@ -56,6 +56,11 @@ impl Fault for CutEdgeFromBus {
         "noticed ≤ 10 s; degraded or closed with 4503; no socket silently stale"
     }
 
+    /// A node that hears nothing notices within ten seconds.
+    fn unheard_s(&self) -> u64 {
+        12
+    }
+
     async fn inject(&mut self, world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {
         let victim = scene.choose(world.nodes.len());
         let node = world.nodes.get(victim).context("there is such a node")?;

@@ -33,6 +33,11 @@ impl Fault for CutOwner {
         "owner stops; another takes over; unknowns resolved by id"
     }
 
+    /// As long as a write may wait (P7).
+    fn unheard_s(&self) -> u64 {
+        6
+    }
+
     async fn inject(&mut self, world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {
         self.victim = scene.choose(world.nodes.len());
         let concerned = world.conversations_of_node(self.victim).await?;

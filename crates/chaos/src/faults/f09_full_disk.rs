@@ -98,6 +98,11 @@ impl Fault for FullDisk {
         course
     }
 
+    /// As long as a write may wait (P7).
+    fn unheard_s(&self) -> u64 {
+        6
+    }
+
     async fn inject(&mut self, world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {
         let disk = self.disk()?;
         let filled = tokio::task::block_in_place(|| disk.fill())?;

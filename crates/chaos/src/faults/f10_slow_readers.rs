@@ -59,6 +59,11 @@ impl Fault for SlowReaders {
         course
     }
 
+    /// As long as a write may wait (P7).
+    fn unheard_s(&self) -> u64 {
+        6
+    }
+
     async fn inject(&mut self, _world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {
         for front in &scene.load.fronts {
             front.hold_replies();

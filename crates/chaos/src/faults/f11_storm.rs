@@ -57,6 +57,11 @@ impl Fault for Storm {
         course
     }
 
+    /// As long as a write may wait (P7).
+    fn unheard_s(&self) -> u64 {
+        6
+    }
+
     async fn inject(&mut self, world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {
         let nodes = world.nodes.len();
         scene.injected(std::collections::BTreeSet::new());

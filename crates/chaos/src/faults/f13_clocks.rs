@@ -6,8 +6,9 @@ use std::path::Path;
 use anyhow::Context as _;
 use async_trait::async_trait;
 
-use crate::row::{Fault, Measured, Verdict};
-use crate::scene::Scene;
+use crate::figures::number;
+use crate::row::{Course, Fault, Measured, Verdict};
+use crate::scene::{Bench, Scene};
 use crate::world::World;
 
 /// Where the Debian package `libfaketime` puts its library.
@@ -18,9 +19,16 @@ const LIBRARIES: [&str; 2] = [
 /// Seconds that each pair of offsets lasts.
 const WRONG_S: f64 = 8.0;
 
+/// Milliseconds by which an event must be dated wrong to count as such: half of the largest offset, and far more than a row lasts.
+const DATED_WRONG_MS: u64 = 1_800_000;
+/// What a write may wait, in milliseconds: nobody is to notice.
+const GAP_MS: f64 = 1_000.0;
+
 /// The row.
 #[derive(Debug, Default)]
-pub struct Clocks;
+pub struct Clocks {
+    dated_wrong: u64,
+}
 
 #[async_trait]
 impl Fault for Clocks {
@@ -34,6 +42,13 @@ impl Fault for Clocks {
 
     fn expected(&self) -> &'static str {
         "order and ownership unaffected"
+    }
+
+    fn course(&self, bench: &Bench) -> Course {
+        let mut course = Course::usual(bench);
+        // Nobody moves by choice: a connection that ends while the clocks are wrong was ended by them.
+        course.mix.moves = 0;
+        course
     }
 
     async fn inject(&mut self, world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {
@@ -65,6 +80,8 @@ impl Fault for Clocks {
         }
         world.wait_until_shared().await?;
         let hands = world.changes_of_hands().await?;
+        let reconnects = scene.load.reconnects();
+        let began = world.database_time().await?;
         scene.injected(std::collections::BTreeSet::new());
         for (one, other) in [
             ("+5m", "-5m"),
@@ -83,8 +100,22 @@ impl Fault for Clocks {
         };
         scene.note(
             "takeovers while clocks were wrong",
-            crate::figures::number(taken(&after) - taken(&hands)),
+            number(taken(&after) - taken(&hands)),
         );
+        scene.note(
+            "connections lost while clocks were wrong",
+            number(scene.load.reconnects() - reconnects),
+        );
+        let now = world.database_time().await?;
+        let dated_wrong = world
+            .database()
+            .number(&format!(
+                "select count(*) from event_log where at > {} or (at < {} and at > 0)",
+                now + DATED_WRONG_MS,
+                began.saturating_sub(DATED_WRONG_MS),
+            ))
+            .await?;
+        self.dated_wrong = dated_wrong;
         Ok(())
     }
 
@@ -93,11 +124,17 @@ impl Fault for Clocks {
     }
 
     fn judge(&self, measured: &Measured, verdict: &mut Verdict) {
-        verdict.at_most(
+        for what in [
             "takeovers while clocks were wrong",
-            measured.extra("takeovers while clocks were wrong"),
-            0.0,
+            "connections lost while clocks were wrong",
+        ] {
+            verdict.at_most(what, measured.extra(what), 0.0);
+        }
+        verdict.at_most(
+            "write gap, others, ms",
+            measured.writes.others.max_ms,
+            GAP_MS,
         );
-        verdict.others_unharmed(measured);
+        verdict.must_have_happened("events dated by a wrong clock", self.dated_wrong);
     }
 }

@@ -21,6 +21,8 @@ const DAMAGE: [(&str, &str); 3] = [
     ("future", "ver = 99"),
     ("unknown", "kind = 250"),
 ];
+/// What is said in each conversation: all but the last before there is a bad row, the last behind it.
+const WORDS: [&str; 4] = ["one", "two", "three", "four"];
 /// Seconds until the dead owner's partitions are served by others.
 const TAKEOVER_S: f64 = 9.0;
 
@@ -31,6 +33,9 @@ pub struct BadRows {
     bad_errors: u64,
     healthy_errors: u64,
     reported: u64,
+    /// Healthy conversations that every node gave back whole, and those that not every one did.
+    read_back: u64,
+    not_read_back: u64,
     victim: usize,
 }
 
@@ -48,11 +53,16 @@ impl Fault for BadRows {
         "that conversation read-only and reported; all else runs"
     }
 
+    /// As long as a write may wait (P7).
+    fn unheard_s(&self) -> u64 {
+        6
+    }
+
     async fn inject(&mut self, world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {
         let mut by_owner: Vec<Vec<(usize, Uuid)>> = vec![Vec::new(); world.nodes.len()];
         for n in 0..ASIDE {
             let conversation = scene.load.aside(n).await?;
-            for word in ["one", "two", "three"] {
+            for word in &WORDS[..3] {
                 ensure!(
                     scene.load.say_once(n, conversation, word).await,
                     "a healthy conversation takes a message"
@@ -96,7 +106,7 @@ impl Fault for BadRows {
         for (n, conversation) in bad {
             if scene
                 .load
-                .say_at(*n, other(*n), *conversation, "four")
+                .say_at(*n, other(*n), *conversation, WORDS[3])
                 .await
             {
                 self.bad_acks += 1;
@@ -116,10 +126,21 @@ impl Fault for BadRows {
             asked += 1;
             if !scene
                 .load
-                .say_at(*n, other(*n), *conversation, "four")
+                .say_at(*n, other(*n), *conversation, WORDS[3])
                 .await
             {
                 self.healthy_errors += 1;
+                continue;
+            }
+            let living = (0..world.nodes.len()).filter(|node| *node != self.victim);
+            let mut is_whole = true;
+            for node in living {
+                is_whole &= scene.load.reads_back(*n, node, *conversation, &WORDS).await;
+            }
+            if is_whole {
+                self.read_back += 1;
+            } else {
+                self.not_read_back += 1;
             }
         }
         scene.note("healthy conversations asked", number(asked));
@@ -139,7 +160,12 @@ impl Fault for BadRows {
     }
 
     fn judge(&self, _measured: &Measured, verdict: &mut Verdict) {
-        verdict.at_most("writes acked behind a bad row", number(self.bad_acks), 0.0);
+        verdict.must_be_none("writes acked behind a bad row", self.bad_acks);
+        verdict.must_be_none(
+            "healthy conversations that were not read back whole",
+            self.not_read_back,
+        );
+        verdict.must_have_happened("healthy conversations read back", self.read_back);
         verdict.at_most(
             "healthy conversations that refused",
             number(self.healthy_errors),

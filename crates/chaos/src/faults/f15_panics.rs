@@ -72,16 +72,8 @@ impl Fault for Panics {
 
     fn judge(&self, measured: &Measured, verdict: &mut Verdict) {
         verdict.others_unharmed(measured);
-        verdict.at_most(
-            "processes ended",
-            crate::figures::number(self.processes_ended),
-            0.0,
-        );
-        verdict.at_most(
-            "commands acked that panicked",
-            crate::figures::number(self.acks),
-            0.0,
-        );
+        verdict.must_be_none("processes ended", self.processes_ended);
+        verdict.must_be_none("commands acked that panicked", self.acks);
         verdict.must_have_happened("callers that got an error", self.errors);
         verdict.must_have_happened("panics caught", measured.counter("actors_panics"));
     }

@@ -33,6 +33,11 @@ impl Fault for FlappingLinks {
         "no ping-pong"
     }
 
+    /// A node that hears nothing notices within ten seconds.
+    fn unheard_s(&self) -> u64 {
+        12
+    }
+
     async fn inject(&mut self, world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {
         let victim = scene.choose(world.nodes.len());
         let concerned = world.conversations_of_node(victim).await?;

@@ -41,6 +41,11 @@ impl Fault for StarvedEdge {
         course
     }
 
+    /// The edge comes to what it was told only behind its delays.
+    fn unheard_s(&self) -> u64 {
+        10
+    }
+
     async fn inject(&mut self, world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {
         scene.injected(std::collections::BTreeSet::new());
         for n in 0..BREAKS {

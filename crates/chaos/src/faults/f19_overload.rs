@@ -53,6 +53,11 @@ impl Fault for Overload {
         course
     }
 
+    /// Whoever is overloaded hears late.
+    fn unheard_s(&self) -> u64 {
+        10
+    }
+
     async fn inject(&mut self, _world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {
         let usual = scene.load.rate();
         let acked = scene.load.acked();

@@ -80,11 +80,13 @@ impl Fault for EmbeddedKills {
     }
 
     fn judge(&self, measured: &Measured, verdict: &mut Verdict) {
-        verdict.at_most(
-            "databases that are not whole",
-            measured.extra("databases that are not whole"),
-            0.0,
-        );
+        verdict
+            .at_most(
+                "databases that are not whole",
+                measured.extra("databases that are not whole"),
+                0.0,
+            )
+            .is_promise = true;
         verdict.must_have_happened("kills", measured.count("kills"));
         verdict.must_have_happened("messages acked", measured.count("acked"));
         verdict.must_have_happened(

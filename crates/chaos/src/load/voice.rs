@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hubbub_checker::history::Time;
 use hubbub_checker::{Delivery, Event, Frame, FrameSeen, History, Socket, Told};
 use hubbub_client::{Client, Events, FrameTap, Notice, Rest};
-use hubbub_wire::client::ServerFrame;
+use hubbub_wire::client::{ClientFrame, ServerFrame};
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -25,8 +25,6 @@ pub struct Notes {
     pub last_seq: HashMap<Uuid, u64>,
     /// Newest message number, by conversation.
     pub last_no: HashMap<Uuid, u64>,
-    /// Sockets whose first frame has come.
-    pub sockets_seen: u64,
     /// Stretches without a caught-up connection.
     pub breaks: Vec<(Time, Time)>,
     /// Since when there is no caught-up connection.
@@ -128,7 +126,27 @@ pub struct Tap {
 }
 
 impl FrameTap for Tap {
-    fn frame(&self, node: usize, socket: u64, text: &str) {
+    /// The hello opens the socket: what it asks is what the resume must bring (I9).
+    fn sent(&self, node: usize, socket: u64, frame: &ClientFrame) {
+        let ClientFrame::Hello(hello) = frame else {
+            return;
+        };
+        let cursors = hello.cursors.iter().flatten();
+        let opened = Socket {
+            socket: self.n as u64 * SOCKETS_PER_CLIENT + socket,
+            user: self.user,
+            session: None,
+            node: absolute(self.home, node, self.nodes),
+            hello_at: self.clock.now(),
+            cursors: cursors
+                .map(|cursor| (cursor.conversation_id, cursor.epoch, cursor.seq))
+                .collect(),
+        };
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.history.sockets.push(opened);
+    }
+
+    fn frame(&self, _node: usize, socket: u64, text: &str) {
         let at = self.clock.now();
         let number = self.n as u64 * SOCKETS_PER_CLIENT + socket;
         let frames = ServerFrame::decode(text);
@@ -137,17 +155,6 @@ impl FrameTap for Tap {
             notes.unreadable += 1;
             return;
         };
-        if socket >= notes.sockets_seen {
-            notes.sockets_seen = socket + 1;
-            notes.history.sockets.push(Socket {
-                socket: number,
-                user: self.user,
-                session: None,
-                node: absolute(self.home, node, self.nodes),
-                hello_at: at,
-                cursors: Vec::new(),
-            });
-        }
         for frame in &frames {
             if matches!(frame, ServerFrame::Resync(_)) {
                 notes.resyncs += 1;

@@ -178,6 +178,12 @@ impl Node {
         self.process.lines()
     }
 
+    /// How many of these lines hold these words, all of them.
+    pub fn count_lines(&self, words: &[&str]) -> usize {
+        self.process
+            .count_lines(|line| words.iter().all(|word| line.contains(word)))
+    }
+
     /// Its last lines of output.
     pub fn last_lines(&self, count: usize) -> String {
         let lines = self.process.lines();
