@@ -12,6 +12,41 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
+/// How something is built.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Profile {
+    /// Quickly, for a judgement of what is right.
+    Dev,
+    /// As people get it, for figures.
+    Release,
+}
+
+impl Profile {
+    /// Its name.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Release => "release",
+        }
+    }
+
+    /// The folder below `target` that cargo puts it into.
+    pub(crate) const fn folder(self) -> &'static str {
+        match self {
+            Self::Dev => "debug",
+            Self::Release => "release",
+        }
+    }
+
+    /// What cargo is told.
+    pub(crate) const fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Dev => &[],
+            Self::Release => &["--release"],
+        }
+    }
+}
+
 /// `cargo fmt --check` over our own crates.
 pub(crate) fn fmt_check() -> Command {
     cargo(&["fmt", "--all", "--check"])

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
+use crate::cargo::Profile;
 use crate::runner::Runner;
 use crate::{cargo, workspace};
 
@@ -19,14 +20,14 @@ const FIRST: &str = "d285bc4";
 ///
 /// # Errors
 /// When it cannot be built.
-pub(crate) fn server(runner: &mut Runner) -> anyhow::Result<Option<PathBuf>> {
+pub(crate) fn server(runner: &mut Runner, profile: Profile) -> anyhow::Result<Option<PathBuf>> {
     let revision = revision();
     if !is_known(&revision) {
         println!("    skipped: the history here does not reach to {revision}");
         return Ok(None);
     }
     let place = workspace::target().join("previous");
-    let kept = place.join(format!("hubbub-{revision}"));
+    let kept = place.join(format!("hubbub-{revision}-{}", profile.name()));
     if kept.is_file() {
         return Ok(Some(kept));
     }
@@ -53,6 +54,7 @@ pub(crate) fn server(runner: &mut Runner) -> anyhow::Result<Option<PathBuf>> {
         {
             let mut build = cargo::cargo(&["build", "--package", "hubbub"]);
             build
+                .args(profile.arguments())
                 .current_dir(&source)
                 .env("CARGO_TARGET_DIR", place.join("build"));
             build
@@ -64,8 +66,8 @@ pub(crate) fn server(runner: &mut Runner) -> anyhow::Result<Option<PathBuf>> {
             bail!("{}: {status}", command.get_program().display());
         }
     }
-    std::fs::copy(place.join("build").join("debug").join("hubbub"), &kept)
-        .context("keep the server")?;
+    let built = place.join("build").join(profile.folder()).join("hubbub");
+    std::fs::copy(built, &kept).context("keep the server")?;
     Ok(Some(kept))
 }
 

@@ -98,11 +98,7 @@ fn run_complete(runner: &mut Runner) -> anyhow::Result<Steps> {
     }
     // Last: it builds the server with fault points in place of the one that the steps before it have used.
     let short = services.offer_to(chaos::short());
-    steps.commands(
-        runner,
-        "chaos, short",
-        [chaos::build_server(), chaos::build_chaos(), short],
-    );
+    steps.commands(runner, "chaos, short", [chaos::build_short(), short]);
     Ok(steps)
 }
 
