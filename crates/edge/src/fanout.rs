@@ -19,6 +19,7 @@ pub(crate) mod hub;
 pub(crate) mod jobs;
 pub(crate) mod mend;
 pub(crate) mod modes;
+pub(crate) mod pulse;
 pub(crate) mod reads;
 pub(crate) mod rooms;
 pub(crate) mod seats;
@@ -39,6 +40,7 @@ use hubbub_telemetry::{Clock, Metrics, OnError, spawn_named};
 use hubbub_wire::client::object::Cursor;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::fanout::modes::RoomModes;
@@ -72,12 +74,27 @@ pub(crate) struct FanOutDeps {
 }
 
 /// What the fan-out lets sockets see without asking it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Seen {
     /// How many account changes were heard of.
     pub(crate) account_changes: AtomicU64,
     /// Sockets had better go elsewhere.
     pub(crate) turned_away: AtomicBool,
+    /// When the task began: its clock.
+    pub(crate) started: Instant,
+    /// When it last had a turn, in milliseconds of that clock.
+    pub(crate) beat_ms: AtomicU64,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            account_changes: AtomicU64::new(0),
+            turned_away: AtomicBool::new(false),
+            started: Instant::now(),
+            beat_ms: AtomicU64::new(0),
+        }
+    }
 }
 
 /// What sockets ask of the fan-out.
@@ -139,6 +156,8 @@ pub(crate) enum Seating {
     },
     /// The user has as many sockets as allowed.
     TooMany,
+    /// This node has begun to send its sockets elsewhere.
+    TurnedAway,
 }
 
 /// A cursor that may be behind.
@@ -191,7 +210,13 @@ impl FanOut {
         }
     }
 
-    /// Whether this node hears nothing and others do: sockets are better off there.
+    /// Whether the task has had no turn for so long that the whole node must have stood still: what waits for a socket is void.
+    pub(crate) fn stands_still(&self) -> bool {
+        let now_ms = u64::try_from(self.seen.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        pulse::stands_still(self.seen.beat_ms.load(Ordering::SeqCst), now_ms)
+    }
+
+    /// Whether this node hears nothing and others do, or has just woken up: sockets are better off elsewhere.
     pub(crate) fn is_turned_away(&self) -> bool {
         self.seen.turned_away.load(Ordering::SeqCst)
     }

@@ -75,6 +75,10 @@ const RESTART: Closing = Closing {
     code: close::RESTART,
     reason: "restart",
 };
+const ELSEWHERE: Closing = Closing {
+    code: close::DEGRADED,
+    reason: "reconnect elsewhere",
+};
 const TOO_MANY: Closing = Closing {
     code: close::TOO_MANY_SOCKETS,
     reason: "too many sockets",
@@ -151,6 +155,10 @@ pub(crate) async fn run(mut socket: WebSocket, shared: Arc<Shared>, proven: Opti
         Some(Seating::TooMany) => {
             shared.metrics.edge.sockets_refused.inc();
             return socket::close(socket, TOO_MANY).await;
+        }
+        Some(Seating::TurnedAway) => {
+            shared.metrics.edge.sockets_refused.inc();
+            return socket::close(socket, ELSEWHERE).await;
         }
         None => return socket::close(socket, RESTART).await,
     };
@@ -354,6 +362,11 @@ impl Session {
 
     /// One write, so that a busy room never keeps the socket from being read; `false` when the socket does not take it.
     async fn write_next(&mut self) -> bool {
+        if self.shared.fanout.stands_still() {
+            // This task has woken before the fan-out, which will send every socket away: what waits here may be for nobody any more.
+            self.outbox.close(close::DEGRADED, "stood still");
+            return false;
+        }
         if let Some(write) = self.outbox.take() {
             if self.outbox.is_hopeless() {
                 return false;

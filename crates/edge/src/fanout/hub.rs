@@ -1,14 +1,15 @@
 //! The loop: everything that happens to the fan-out, one thing at a time.
 //!
 //! Files beside it: `streams` from the bus to arrivals · `give` from an arrival to sockets · `crowd` the largest rooms · `seats` who sits
-//! here · `mend` when lineage was lost · `ephemera` typing and markers · `accounts` sessions that end · `sight` what is heard at all.
+//! here · `mend` when lineage was lost · `ephemera` typing and markers · `accounts` sessions that end · `sight` what is heard at all ·
+//! `pulse` whether this loop stood still.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hubbub_bus::BusStatus;
+use hubbub_bus::{BusStatus, Delivery};
 use hubbub_domain::ids::ConversationId;
 use hubbub_domain::position::PartitionId;
 use hubbub_wire::bus::PartitionHead;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::fanout::accounts::Revisions;
 use crate::fanout::crowd::Crowds;
 use crate::fanout::jobs::{JobDone, Jobs};
+use crate::fanout::pulse::Pulse;
 use crate::fanout::rooms::Rooms;
 use crate::fanout::sight::{Sight, Verdict};
 use crate::fanout::{COMMANDS_QUEUE, Command, FanOutDeps, Seen, Subscriptions};
@@ -43,12 +45,26 @@ pub(crate) struct Hub {
     pub(super) revisions: Revisions,
     pub(super) jobs: Jobs,
     pub(super) sight: Sight,
+    pub(super) pulse: Pulse,
     /// Where each partition began to be delivered.
     pub(super) booted_at: HashMap<PartitionId, hubbub_domain::position::Offset>,
     pub(super) started: Instant,
     /// When each partition's head was heard last, from anyone.
     pub(super) heard: Vec<Instant>,
     seen: Arc<Seen>,
+}
+
+/// What ends a turn's waiting.
+enum Happened {
+    Command(Command),
+    Events(Delivery),
+    Heads(Delivery),
+    User(Delivery),
+    Ephemeral(Delivery),
+    Job(JobDone),
+    /// Something has waited long enough.
+    Due,
+    Check,
 }
 
 impl Hub {
@@ -68,8 +84,9 @@ impl Hub {
             revisions: Revisions::new(rev, Arc::clone(&seen)),
             jobs: Jobs::new(Arc::clone(&deps)),
             sight: Sight::new(0),
+            pulse: Pulse::new(0),
             booted_at: HashMap::new(),
-            started: now,
+            started: seen.started,
             heard: vec![now; usize::from(deps.partitions.get())],
             seen,
             deps,
@@ -95,21 +112,56 @@ impl Hub {
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let due = self.next_due();
-            tokio::select! {
+            let happened = tokio::select! {
                 () = stop.cancelled() => return,
                 command = commands.recv() => match command {
-                    Some(command) => self.on_command(command),
+                    Some(command) => Happened::Command(command),
                     None => return,
                 },
-                Some(delivery) = events.next() => self.on_batch(&delivery),
-                Some(delivery) = heads.next() => self.on_heads(&delivery),
-                Some(delivery) = users.next() => self.on_user_changed(&delivery),
-                Some(delivery) = ephemera.next() => self.on_ephemeral(&delivery),
-                Some(done) = self.jobs.next() => self.on_job(done),
-                () = tokio::time::sleep_until(due.unwrap_or(self.started)), if due.is_some() => self.on_time(),
-                _ = check.tick() => self.check(commands.len()),
+                Some(delivery) = events.next() => Happened::Events(delivery),
+                Some(delivery) = heads.next() => Happened::Heads(delivery),
+                Some(delivery) = users.next() => Happened::User(delivery),
+                Some(delivery) = ephemera.next() => Happened::Ephemeral(delivery),
+                Some(done) = self.jobs.next() => Happened::Job(done),
+                () = tokio::time::sleep_until(due.unwrap_or(self.started)), if due.is_some() => Happened::Due,
+                _ = check.tick() => Happened::Check,
+            };
+            self.beat();
+            match happened {
+                Happened::Command(command) => self.on_command(command),
+                Happened::Events(delivery) => self.on_batch(&delivery),
+                Happened::Heads(delivery) => self.on_heads(&delivery),
+                Happened::User(delivery) => self.on_user_changed(&delivery),
+                Happened::Ephemeral(delivery) => self.on_ephemeral(&delivery),
+                Happened::Job(done) => self.on_job(done),
+                Happened::Due => self.on_time(),
+                Happened::Check => self.check(commands.len()),
             }
         }
+    }
+
+    /// Before anything is given out in this turn: whether it is the first after a pause.
+    fn beat(&mut self) {
+        let now_ms = self.now_ms();
+        if self.pulse.beat(now_ms, self.jobs.is_surveying()) {
+            tracing::warn!("this node stood still: its sockets are sent elsewhere");
+            self.deps.metrics.edge.stood_still.inc();
+            self.close_all(close::DEGRADED, "stood still");
+            self.show_whether_turned_away();
+        }
+        // Only now: a socket that wakes earlier must not take the loop for alive.
+        self.seen.beat_ms.store(now_ms, Ordering::SeqCst);
+    }
+
+    /// Whether no socket may be seated now.
+    pub(super) fn is_turned_away(&self) -> bool {
+        self.sight.is_turned_away() || !self.pulse.is_settled()
+    }
+
+    fn show_whether_turned_away(&self) {
+        self.seen
+            .turned_away
+            .store(self.is_turned_away(), Ordering::SeqCst);
     }
 
     fn on_command(&mut self, command: Command) {
@@ -156,6 +208,7 @@ impl Hub {
             } => {
                 // Who may not hear any more goes before anything is given out by these heads.
                 self.on_changed(&changed, &live, up_to);
+                self.pulse.on_survey(heads.is_some(), self.now_ms());
                 if let Some(heads) = heads {
                     self.sight.on_log(self.now_ms());
                     self.boot(&heads);
@@ -196,10 +249,10 @@ impl Hub {
                 .inc_by(u64::try_from(closes).unwrap_or(0));
             self.close_all(close::DEGRADED, "reconnect elsewhere");
         }
-        self.seen
-            .turned_away
-            .store(self.sight.is_turned_away(), Ordering::SeqCst);
-        let blind = verdict != Verdict::Hears;
+        let at_heads = self.feeds.iter().all(PartitionFeed::is_at_head);
+        self.pulse.settle(at_heads, self.now_ms());
+        self.show_whether_turned_away();
+        let blind = verdict != Verdict::Hears || self.pulse.asks();
         let heard = self.deps.partitions.all().zip(&self.heard).zip(&self.feeds);
         let silent: Vec<PartitionId> = heard
             .filter(|((partition, heard), feed)| {

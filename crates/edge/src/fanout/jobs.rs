@@ -130,6 +130,11 @@ impl Jobs {
         Some(done)
     }
 
+    /// Whether the stores are being asked.
+    pub(super) fn is_surveying(&self) -> bool {
+        self.surveying
+    }
+
     pub(super) fn running(&self) -> usize {
         self.running.len()
     }

@@ -24,10 +24,15 @@ impl Hub {
             cursors,
             reply,
         } = request;
+        if self.is_turned_away() {
+            self.deps.metrics.edge.blind_closes.inc();
+            // Whoever asked may be gone already.
+            drop(reply.send(Seating::TurnedAway));
+            return;
+        }
         let outbox = Arc::clone(&seat.outbox);
         let socket = seat.socket;
         if !self.sessions.seat(user, seat, self.deps.sockets_per_user) {
-            // Whoever asked may be gone already.
             drop(reply.send(Seating::TooMany));
             return;
         }

@@ -1,12 +1,17 @@
 //! Who is let in, in which order, and who is not.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use hubbub_bus::BusStatus;
 use hubbub_edge::{Doors, EdgeLimits};
 use hubbub_testkit::wait::eventually;
 use serde_json::json;
 
-use crate::rig::{PATIENCE, Rig};
+use crate::rig::{PATIENCE, Rig, Socket};
+
+/// Longer than any turn of a loop that goes.
+const STOPPED: Duration = Duration::from_secs(6);
 
 fn narrow(handshake_patience: Duration) -> EdgeLimits {
     EdgeLimits {
@@ -64,4 +69,52 @@ async fn who_has_waited_too_long_to_be_let_in_is_told_when_to_come_back() {
     );
     rig.gate.greetings.set_shut(false);
     inside.one("live").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_let_in_while_the_node_sends_its_sockets_elsewhere_is_sent_there_too() {
+    let rig = Rig::start().await;
+    let ada = rig.person("ada").await;
+    let mut seated = rig.socket(&ada).await;
+    seated.one("live").await;
+    rig.gate.greetings.set_shut(true);
+    let mut late = rig.knock(0, &ada, json!([])).await;
+    rig.gate.greetings.until_held(true).await;
+    rig.neighbours.hear.store(true, Ordering::SeqCst);
+    rig.bus.set_status(BusStatus::Down);
+    assert_eq!(seated.end().await.1, Some(4503));
+    rig.gate.greetings.set_shut(false);
+    let (frames, closed) = late.end().await;
+    assert_eq!((frames.len(), closed), (0, Some(4503)), "{frames:?}");
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the pause of the whole process is the fault under test; nothing waits for it"
+)]
+fn stop_the_process() {
+    std::thread::sleep(STOPPED);
+}
+
+/// One thread for everything, as if the process had been stopped: nothing of it runs while this sleeps.
+#[tokio::test]
+async fn a_node_that_stood_still_sends_its_sockets_away_and_lets_them_in_again_when_it_has_looked_around()
+ {
+    let rig = Rig::start().await;
+    let (ada, bob) = (rig.person("ada").await, rig.person("bob").await);
+    let group = rig.group(&ada, &[&bob]).await;
+    let mut socket = rig.socket(&bob).await;
+    socket.one("live").await;
+    stop_the_process();
+    let (frames, closed) = socket.end().await;
+    assert_eq!((frames.len(), closed), (0, Some(4503)), "{frames:?}");
+    assert!(rig.metric(0, "hubbub_edge_stood_still_total").await > 0);
+    eventually(PATIENCE, "the door to open again", async || {
+        Socket::connect(rig.addr(), &[]).await.is_ok()
+    })
+    .await;
+    let mut back = rig.socket(&bob).await;
+    back.one("live").await;
+    rig.send(&ada, group, "as ever").await;
+    assert_eq!(back.one("event").await["data"]["body"], "as ever");
 }
