@@ -31,6 +31,10 @@ const BUSY_RETRY_SPREAD_MS: u64 = 2_000;
 /// that needs longer than a third of that serves people who are about to leave.
 pub(crate) const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Reads of members, and of summaries for new ones, at once: half of the connections for questions, so that a thousand rooms that
+/// are heard of for the first time leave history and inbox the other half.
+const MEMBER_READS_AT_ONCE: usize = 4;
+
 /// How wide the doors are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Doors {
@@ -77,6 +81,8 @@ pub(crate) struct Gates {
     pub(crate) resumes: Arc<Gate>,
     pub(crate) history: Gate,
     pub(crate) search: Gate,
+    /// For the fan-out: who receives what it holds. It turns nobody away.
+    pub(crate) members: Gate,
 }
 
 impl Gates {
@@ -99,6 +105,8 @@ impl Gates {
                 doors.search_waiting,
                 Some(doors.patience),
             ),
+            // One for each room whose members are unknown, and rooms are bounded.
+            members: Gate::new(MEMBER_READS_AT_ONCE, usize::MAX, None),
         }
     }
 
@@ -107,6 +115,7 @@ impl Gates {
         let gauge = |gate: &Gate| i64::try_from(gate.waiting()).unwrap_or(i64::MAX);
         metrics.edge.handshakes_waiting.set(gauge(&self.handshakes));
         metrics.edge.resumes_waiting.set(gauge(&self.resumes));
+        metrics.edge.member_reads_waiting.set(gauge(&self.members));
     }
 }
 

@@ -103,6 +103,7 @@ pub(super) async fn summary_frame(
     conversation: ConversationId,
     user: UserId,
 ) -> Result<Option<crate::session::queue::Frame>, QueryError> {
+    let _place = deps.gates.members.enter().await.ok();
     let Some(summary) = deps.read_models.summary(conversation, user).await? else {
         return Ok(None);
     };
@@ -122,6 +123,7 @@ pub(super) async fn members_before(
     conversation: ConversationId,
     before: Option<Seq>,
 ) -> Result<(Vec<UserId>, Seq), QueryError> {
+    let _place = deps.gates.members.enter().await.ok();
     let fallback = before.map_or(Seq::ZERO, Seq::prev);
     let Some(now) = deps.read_models.membership(conversation).await? else {
         return Ok((Vec::new(), fallback));

@@ -118,3 +118,28 @@ async fn a_node_that_stood_still_sends_its_sockets_away_and_lets_them_in_again_w
     rig.send(&ada, group, "as ever").await;
     assert_eq!(back.one("event").await["data"]["body"], "as ever");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rooms_whose_members_are_unknown_do_not_take_all_connections() {
+    let rig = Rig::start().await;
+    let ada = rig.person("ada").await;
+    let mut socket = rig.socket(&ada).await;
+    socket.one("live").await;
+    rig.owner.inline.store(false, Ordering::SeqCst);
+    let slow = rig.owner.faults.members.write().await;
+    let before = rig.owner.faults.members_asked.load(Ordering::SeqCst);
+    for _ in 0..10 {
+        rig.group(&ada, &[]).await;
+    }
+    eventually(PATIENCE, "all but four to wait", async || {
+        rig.metric(0, "hubbub_edge_member_reads_waiting").await == 6
+    })
+    .await;
+    let asked = rig.owner.faults.members_asked.load(Ordering::SeqCst) - before;
+    assert_eq!(asked, 4);
+    drop(slow);
+    for _ in 0..10 {
+        let event = socket.one("event").await;
+        assert_eq!(event["kind"], "conversation_created");
+    }
+}

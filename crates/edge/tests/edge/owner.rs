@@ -49,6 +49,8 @@ pub(crate) struct Faults {
     pub(crate) unreadable: Mutex<Option<ConversationId>>,
     /// Whoever asks for members waits while this is locked for writing.
     pub(crate) members: tokio::sync::RwLock<()>,
+    /// How many do.
+    pub(crate) members_asked: AtomicU32,
     /// This person's access is judged only while `access` is not locked for writing.
     pub(crate) judged_late: Mutex<Option<UserId>>,
     pub(crate) access: tokio::sync::RwLock<()>,
