@@ -10,6 +10,7 @@
 //!
 //! Start reading at [`OwnershipCore::step`]; [`node`] has the states, [`crate::partitions`] what becomes of each partition.
 
+mod lost;
 pub mod node;
 mod others;
 mod pauses;
@@ -24,6 +25,7 @@ use hubbub_event_log::port::LEASE;
 use hubbub_event_log::{Claim, NodeRow, NodeState, PartitionRow};
 use hubbub_wire::bus::ReleasedPartition;
 
+use self::lost::Lost;
 use self::node::{NodeMachine, Phase};
 use self::others::Others;
 pub(crate) use self::others::millis;
@@ -89,7 +91,7 @@ pub struct Move {
 /// What to do now, in this order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {
-    /// The fence row names another: stop serving.
+    /// The fence row names another, or a failover has forgotten the acquire: stop serving.
     Abandon(Vec<PartitionId>),
     /// Hand these over in order: drain, release, tell the next.
     HandOver(Vec<Move>),
@@ -105,6 +107,7 @@ pub struct OwnershipCore {
     node: NodeMachine,
     pauses: Pauses,
     others: Others,
+    lost: Lost,
     rebalance: Rebalance,
     /// Since when this node's heartbeat has succeeded without a break.
     steady_since_ms: Option<u64>,
@@ -126,6 +129,7 @@ impl OwnershipCore {
             node: NodeMachine::new(settings.join_delay_ms, settings.hold_off_ms),
             pauses: Pauses::default(),
             others: Others::default(),
+            lost: Lost::default(),
             rebalance: Rebalance::new(settings.rebalance_percent, settings.hold_off_ms),
             steady_since_ms: None,
             orphan_since_ms: BTreeMap::new(),
@@ -225,16 +229,7 @@ impl OwnershipCore {
             .retain(|partition, epoch| serving.get(partition) == Some(epoch));
 
         let mut actions = Vec::new();
-        let lost: Vec<PartitionId> = seen
-            .partitions
-            .iter()
-            .filter(|row| {
-                serving
-                    .get(&row.partition)
-                    .is_some_and(|epoch| row.epoch > *epoch)
-            })
-            .map(|row| row.partition)
-            .collect();
+        let lost = self.lost.look(&seen.partitions, serving);
         if !lost.is_empty() {
             actions.push(Action::Abandon(lost));
         }

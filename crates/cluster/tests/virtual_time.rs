@@ -599,6 +599,21 @@ async fn a_database_clock_that_jumps_moves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_database_clock_that_is_set_back_keeps_no_dead_node_alive() {
+    let world = World::new().await;
+    let (one, two) = world.pair().await;
+    two.kill();
+    world.skew.store(-3_600_000, Ordering::SeqCst);
+    let killed = Instant::now();
+    one.serves(16).await;
+    assert!(
+        killed.elapsed() <= Duration::from_secs(9),
+        "{:?}",
+        killed.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_that_joins_waits_and_is_filled_at_a_bounded_rate() {
     let world = World::new().await;
     let one = world.node(1, "one").await;

@@ -96,6 +96,7 @@ impl NodeTable {
                 state: row.state,
                 nats_ok: row.nats_ok,
                 silent_for: since(row.last_seen, now),
+                last_seen: row.last_seen,
             })
             .filter(|row| row.silent_for < FORGET_AFTER)
             .collect()

@@ -101,6 +101,9 @@ pub enum Conflict {
 pub enum Refusal {
     /// No room on disk.
     StorageFull,
+    /// The server was found to be unfit, for instance without the standby that it must have: it might lose what it stores. Nothing is sent
+    /// until it is fit again.
+    Unfit,
     /// Anything else that rolled back cleanly (serialisation, resources, read-only standby).
     Unavailable,
 }
@@ -303,8 +306,10 @@ pub struct NodeRow {
     pub state: NodeState,
     /// Whether it has the bus.
     pub nats_ok: bool,
-    /// Since its last heartbeat, by the store's clock.
+    /// Since its last heartbeat, by the store's clock; zero as long as that clock is behind the heartbeat.
     pub silent_for: Duration,
+    /// Its last heartbeat as the store wrote it down. Only good for telling whether there was another one: the store's clock may jump.
+    pub last_seen: Timestamp,
 }
 
 impl NodeRow {

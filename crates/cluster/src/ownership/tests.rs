@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use hubbub_domain::ids::Incarnation;
 use hubbub_domain::position::{Epoch, PartitionCount, PartitionId};
+use hubbub_domain::time::Timestamp;
 use hubbub_event_log::{Claim, NodeRow, NodeState, PartitionRow};
 use hubbub_wire::bus::ReleasedPartition;
 use uuid::Uuid;
@@ -30,6 +31,7 @@ fn node(number: u128, state: NodeState, silent_for: Duration) -> NodeRow {
         state,
         nats_ok: state != NodeState::Blind,
         silent_for,
+        last_seen: Timestamp::default(),
     }
 }
 
@@ -76,10 +78,19 @@ fn bus_silent(core: &mut OwnershipCore, now_ms: u64, silent: Duration) {
     core.bus_silent_for(now_ms, silent);
 }
 
+/// What the rows show at `now_ms`, with a database's clock that agrees with this process's.
 fn look(now_ms: u64, nodes: &[NodeRow], partitions: Vec<PartitionRow>) -> Observation {
+    let seen = |row: &NodeRow| {
+        let passed_ms = i64::try_from(now_ms).unwrap();
+        let silent_ms = i64::try_from(row.silent_for.as_millis()).unwrap();
+        NodeRow {
+            last_seen: Timestamp::from_millis(passed_ms - silent_ms),
+            ..row.clone()
+        }
+    };
     Observation {
         now_ms,
-        nodes: nodes.to_vec(),
+        nodes: nodes.iter().map(seen).collect(),
         partitions,
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hubbub_domain::ids::Incarnation;
 use hubbub_domain::position::{Epoch, PartitionCount, PartitionId};
+use hubbub_domain::time::Timestamp;
 use sqlx::postgres::PgRow;
 use sqlx::{Connection as _, PgConnection, Row as _};
 use uuid::Uuid;
@@ -127,6 +128,7 @@ fn node_row(row: &PgRow) -> Result<NodeRow, sqlx::Error> {
         state: state(row.try_get(3)?),
         nats_ok: row.try_get(4)?,
         silent_for: Duration::from_millis(silent_millis),
+        last_seen: Timestamp::from_millis(row.try_get(6)?),
     })
 }
 
@@ -190,7 +192,8 @@ impl Ownership for PgLog {
     async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
         let query = sqlx::query(
             "select incarnation, node_id, addr, state, nats_ok,
-                greatest(0, floor(extract(epoch from clock_timestamp() - last_seen) * 1000))::bigint
+                greatest(0, floor(extract(epoch from clock_timestamp() - last_seen) * 1000))::bigint,
+                floor(extract(epoch from last_seen) * 1000)::bigint
             from node where last_seen > clock_timestamp() - interval '1 hour' order by incarnation",
         );
         let rows = self.ask(query).await?;

@@ -61,6 +61,7 @@ mod tests {
             state: NodeState::Active,
             nats_ok: true,
             silent_for: Duration::ZERO,
+            last_seen: hubbub_domain::time::Timestamp::default(),
         };
         assert!(hears(me, &other));
         assert!(!hears(other.incarnation, &other), "itself");

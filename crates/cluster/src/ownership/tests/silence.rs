@@ -63,3 +63,34 @@ fn a_node_that_may_not_claim_looks_no_more_often_for_what_nobody_serves() {
     // Then its next look is the next heartbeat's.
     assert_eq!(core.look_again_in(), None);
 }
+
+#[test]
+fn a_dead_node_is_taken_over_although_the_databases_clock_was_set_back() {
+    // Given an owner that died when the database's clock was set back by an hour: it seems to be heard at every look.
+    let mut core = active(1);
+    core.step(&look(5_000, &two(), rows(|_| Some(2))), &BTreeMap::new());
+    let mut at = |now_ms: u64, beat_ms: i64| {
+        let mut seen = look(now_ms, &two(), rows(|_| Some(2)));
+        seen.nodes[1].last_seen = Timestamp::from_millis(beat_ms);
+        claims(&core.step(&seen, &BTreeMap::new())).len()
+    };
+    // When its heartbeat stands in its row unchanged for a lease and a half, then it is dead.
+    for now_ms in (6_000..12_000).step_by(1_000) {
+        assert_eq!(at(now_ms, 5_900), 0, "at {now_ms} ms");
+    }
+    assert_eq!(at(12_000, 5_900), 16);
+    // One more heartbeat, and it lives.
+    assert_eq!(at(12_200, 12_100), 0);
+}
+
+#[test]
+fn whoever_stood_still_does_not_take_the_others_for_dead() {
+    let mut core = active(1);
+    let mut at = |now_ms: u64| {
+        let mut seen = look(now_ms, &two(), rows(|_| Some(2)));
+        seen.nodes[1].last_seen = Timestamp::from_millis(5_000);
+        claims(&core.step(&seen, &BTreeMap::new())).len()
+    };
+    // Rows that were read before a pause of a minute, and are looked at after it.
+    assert_eq!((at(5_000), at(65_000)), (0, 0));
+}
