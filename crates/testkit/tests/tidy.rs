@@ -7,6 +7,7 @@
 
 #![expect(clippy::expect_used, reason = "helpers of a test stop the test")]
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -219,6 +220,44 @@ fn arrows_between_rooms_point_down() {
         "an arrow that ARCHITECTURE.md §2 does not draw needs a decision record",
         found,
     );
+}
+
+#[test]
+fn what_the_manifests_do_is_what_deny_toml_allows() {
+    // Formats and names that every room may use.
+    const OF_ALL: [&str; 3] = ["domain", "wire", "telemetry"];
+    let rules = std::fs::read_to_string(root().join("deny.toml")).expect("is there");
+    let wrappers: BTreeMap<&str, &str> = rules
+        .split("[[bans.deny]]")
+        .filter_map(|rule| {
+            let (_, rule) = rule.split_once("crate = \"hubbub-")?;
+            let (room, rule) = rule.split_once('"')?;
+            let (_, wrappers) = rule.split_once("wrappers = [")?;
+            Some((room, wrappers.split_once(']')?.0))
+        })
+        .collect();
+    let mut found = Vec::new();
+    for file in files() {
+        let Some(room) = room_of_manifest(&file.path) else {
+            continue;
+        };
+        let package = match room {
+            BINARY | "xtask" => room.to_owned(),
+            room => format!("hubbub-{room}"),
+        };
+        for dependency in shipped_dependencies(&file.text) {
+            let Some(target) = dependency.strip_prefix("hubbub-") else {
+                continue;
+            };
+            let named = wrappers
+                .get(target)
+                .is_some_and(|wrappers| wrappers.contains(&format!("\"{package}\"")));
+            if !named && !OF_ALL.contains(&target) {
+                found.push(format!("{dependency}: {package} uses it and is not named"));
+            }
+        }
+    }
+    none_of("deny.toml draws the same arrows", found);
 }
 
 #[test]
