@@ -257,7 +257,7 @@ async fn catch_up(
                     .map_or(Seq::new(1), |access| access.visible_from_seq)
                     .max(Seq::new(1));
                 let from = sources
-                    .read(void_from(sources, conversation, epoch, seq))
+                    .read(void_from(sources.log.as_ref(), (conversation, epoch, seq)))
                     .await?
                     .max(visible);
                 sources.metrics.edge.resets.inc();
@@ -400,14 +400,11 @@ async fn holds(
 /// The first seq of which a client with this unsound cursor may hold something else than the log.
 ///
 /// Epochs rise along seqs and never repeat: what the log holds of epochs up to the cursor's, the client has as well. Found by bisection.
-async fn void_from(
-    sources: &Sources,
-    conversation: ConversationId,
-    epoch: Epoch,
-    seq: Seq,
+pub(crate) async fn void_from(
+    log: &dyn LogReader,
+    (conversation, epoch, seq): (ConversationId, Epoch, Seq),
 ) -> Result<Seq, ReadError> {
-    let head = sources
-        .log
+    let head = log
         .conversation_head(conversation)
         .await?
         .map_or(Seq::ZERO, |head| head.seq);
@@ -415,10 +412,7 @@ async fn void_from(
     let (mut low, mut high) = (Seq::new(1), head.next());
     while low < high {
         let middle = Seq::new(low.get().midpoint(high.get()));
-        let rows = sources
-            .log
-            .read_conversation(conversation, middle, 1)
-            .await?;
+        let rows = log.read_conversation(conversation, middle, 1).await?;
         if rows.first().is_some_and(|row| row.epoch <= epoch) {
             low = middle.next();
         } else {

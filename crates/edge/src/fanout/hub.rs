@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hubbub_bus::{BusStatus, Delivery};
 use hubbub_domain::ids::ConversationId;
-use hubbub_domain::position::PartitionId;
+use hubbub_domain::position::{Epoch, Offset, PartitionId};
 use hubbub_wire::bus::PartitionHead;
 use hubbub_wire::client::close;
 use tokio::sync::mpsc;
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::fanout::accounts::Revisions;
 use crate::fanout::crowd::Crowds;
 use crate::fanout::jobs::{JobDone, Jobs};
+use crate::fanout::mend::{LateMembers, MembersAt};
 use crate::fanout::pulse::Pulse;
 use crate::fanout::rooms::Rooms;
 use crate::fanout::sight::{Sight, Verdict};
@@ -47,8 +48,9 @@ pub(crate) struct Hub {
     pub(super) sight: Sight,
     pub(super) pulse: Pulse,
     /// Where each partition began to be delivered.
-    pub(super) booted_at: HashMap<PartitionId, hubbub_domain::position::Offset>,
+    pub(super) booted_at: HashMap<PartitionId, Offset>,
     pub(super) started: Instant,
+    pub(super) late_members: LateMembers,
     /// When each partition's head was heard last, from anyone.
     pub(super) heard: Vec<Instant>,
     seen: Arc<Seen>,
@@ -87,11 +89,19 @@ impl Hub {
             pulse: Pulse::new(0),
             booted_at: HashMap::new(),
             started: seen.started,
+            late_members: LateMembers::new(),
             heard: vec![now; usize::from(deps.partitions.get())],
             seen,
             deps,
         };
         hub.boot(heads);
+        // Nobody ever owned the others: their first event is to come.
+        let unlisted = hub.deps.partitions.all().map(|partition| PartitionHead {
+            partition,
+            epoch: Epoch::ZERO,
+            head: Offset::ZERO,
+        });
+        hub.boot(&unlisted.collect::<Vec<_>>());
         hub
     }
 
@@ -211,7 +221,6 @@ impl Hub {
                 self.pulse.on_survey(heads.is_some(), self.now_ms());
                 if let Some(heads) = heads {
                     self.sight.on_log(self.now_ms());
-                    self.boot(&heads);
                     self.advance_to_heads(&heads);
                 }
             }
@@ -220,12 +229,8 @@ impl Hub {
                 conversation,
                 members,
             } => self.on_members(conversation, members),
-            JobDone::Mended {
-                partition,
-                head,
-                lost,
-                below,
-            } => self.mended(partition, head, lost, below),
+            JobDone::Mended { partition, left } => self.mended(partition, left),
+            JobDone::Head(head) => self.begin_again(head),
             JobDone::LiveSessions { user, up_to, live } => self.close_ended(user, up_to, &live),
             JobDone::Changed(changed) => self.on_changed(&changed, &[], 0),
             JobDone::Nothing => {}
@@ -253,14 +258,10 @@ impl Hub {
         self.pulse.settle(at_heads, self.now_ms());
         self.show_whether_turned_away();
         let blind = verdict != Verdict::Hears || self.pulse.asks();
-        let heard = self.deps.partitions.all().zip(&self.heard).zip(&self.feeds);
+        let heard = self.deps.partitions.all().zip(&self.heard);
         let silent: Vec<PartitionId> = heard
-            .filter(|((partition, heard), feed)| {
-                blind
-                    || heard.elapsed() > SILENT_AFTER
-                    || (!feed.is_booted() && !self.jobs.is_mending(*partition))
-            })
-            .map(|((partition, _), _)| partition)
+            .filter(|(_, heard)| blind || heard.elapsed() > SILENT_AFTER)
+            .map(|(partition, _)| partition)
             .collect();
         if silent.is_empty() {
             self.jobs.read_changed(self.revisions.known());
@@ -294,14 +295,11 @@ impl Hub {
     }
 
     /// The members of a room, as a job brought them; `None` when nobody can tell.
-    fn on_members(
-        &mut self,
-        conversation: ConversationId,
-        members: Option<(
-            Vec<hubbub_domain::ids::UserId>,
-            hubbub_domain::position::Seq,
-        )>,
-    ) {
+    pub(super) fn on_members(&mut self, conversation: ConversationId, members: Option<MembersAt>) {
+        let partition = self.deps.partitions.partition_of(conversation);
+        if self.jobs.is_mending(partition) {
+            return self.keep_late(partition, conversation, members);
+        }
         match members {
             Some((members, as_of)) => self.members_loaded(conversation, members, as_of),
             // Nobody can be told who receives what waits: it is unreadable with the conversation.

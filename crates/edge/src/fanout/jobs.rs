@@ -1,6 +1,6 @@
 //! Reads that the fan-out has asked for, beside its loop. Each ends in a [`JobDone`]; what must succeed is tried until it does.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,11 @@ use hubbub_domain::position::{Epoch, Offset, PartitionId, Seq};
 use hubbub_event_log::ReadError;
 use hubbub_telemetry::TraceContext;
 use hubbub_wire::bus::{PartitionHead, RangeRequest};
+use hubbub_wire::client::close;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::fanout::mend::Lost;
+use crate::fanout::mend::{Given, Left, MembersAt};
 use crate::fanout::reads::{members_before, readable, summary_frame, survey, what_is_left};
 use crate::fanout::{CatchUp, FanOutDeps, JOB_RETRY};
 use crate::feed::{Fetched, RANGE_ROWS, Source};
@@ -60,14 +61,15 @@ pub(crate) enum JobDone {
     Members {
         conversation: ConversationId,
         /// And after which event they are the members; `None` when that cannot be told.
-        members: Option<(Vec<UserId>, Seq)>,
+        members: Option<MembersAt>,
     },
     Mended {
         partition: PartitionId,
-        head: PartitionHead,
-        lost: Vec<Lost>,
-        below: Offset,
+        /// `None` when it cannot be told.
+        left: Option<Left>,
     },
+    /// Where a partition stands of which nobody could tell what is left.
+    Head(PartitionHead),
     LiveSessions {
         user: UserId,
         up_to: u64,
@@ -77,10 +79,22 @@ pub(crate) enum JobDone {
     Nothing,
 }
 
+/// Who waits for a job without asking again: should it panic, this is what they are told instead.
+enum Owed {
+    /// Nobody can tell what is left.
+    Mended(PartitionId),
+    /// Nobody can tell the members.
+    Members(ConversationId),
+    /// Something is held back on these sockets: they have to resume.
+    Sockets(Vec<Arc<Outbox>>),
+}
+
 /// The jobs under way.
 pub(crate) struct Jobs {
     deps: Arc<FanOutDeps>,
     running: JoinSet<JobDone>,
+    /// Of the running ones.
+    owed: HashMap<tokio::task::Id, Owed>,
     surveying: bool,
     reading_changed: bool,
     looking_around: bool,
@@ -96,6 +110,7 @@ impl Jobs {
         Self {
             deps,
             running: JoinSet::new(),
+            owed: HashMap::new(),
             surveying: false,
             reading_changed: false,
             looking_around: false,
@@ -108,13 +123,18 @@ impl Jobs {
 
     /// The next job that ended; never when none runs. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<JobDone> {
-        let done = match self.running.join_next().await? {
-            Ok(done) => done,
+        let done = match self.running.join_next_with_id().await? {
+            Ok((id, done)) => {
+                self.owed.remove(&id);
+                done
+            }
             Err(error) => {
-                // Whatever it was is asked for again by whoever misses it.
                 tracing::error!(%error, "a job of the fan-out ended badly");
                 (self.surveying, self.reading_changed, self.looking_around) = (false, false, false);
-                JobDone::Nothing
+                self.owed
+                    .remove(&error.id())
+                    // Whatever else it was is asked for again by whoever misses it.
+                    .map_or(JobDone::Nothing, Owed::failed)
             }
         };
         match &done {
@@ -124,6 +144,7 @@ impl Jobs {
             JobDone::Range { .. }
             | JobDone::Members { .. }
             | JobDone::Mended { .. }
+            | JobDone::Head(_)
             | JobDone::LiveSessions { .. }
             | JobDone::Nothing => {}
         }
@@ -270,22 +291,31 @@ impl Jobs {
     }
 
     /// Finds out what is left of what was given out of a partition. `last`: the newest epoch of it.
-    pub(super) fn mend(&mut self, partition: PartitionId, given: Vec<Lost>, last: Epoch) {
+    pub(super) fn mend(&mut self, partition: PartitionId, given: Vec<Given>, last: Epoch) {
         if self.mending.insert(partition) {
             let deps = Arc::clone(&self.deps);
-            self.running.spawn(async move {
-                let (head, lost, below) = persist("what is left of a partition", || {
-                    what_is_left(&deps, partition, &given, last)
-                })
-                .await;
-                JobDone::Mended {
-                    partition,
-                    head,
-                    lost,
-                    below,
-                }
+            let job = self.running.spawn(async move {
+                let left = what_is_left(&deps, partition, given, last).await;
+                JobDone::Mended { partition, left }
             });
+            self.owed.insert(job.id(), Owed::Mended(partition));
         }
+    }
+
+    /// Reads where a partition stands of which nobody can tell what is left; it is delivered from there.
+    pub(super) fn read_head(&mut self, partition: PartitionId) {
+        let deps = Arc::clone(&self.deps);
+        let job = self.running.spawn(async move {
+            // Should this be what goes wrong, it goes wrong at leisure.
+            tokio::time::sleep(JOB_RETRY).await;
+            let head = persist("where a partition stands", async || {
+                let heads = deps.log.heads(&[partition]).await?;
+                let head = heads.first().copied();
+                head.ok_or_else(|| ReadError::Inconsistent("a partition without a head".to_owned()))
+            });
+            JobDone::Head(head.await)
+        });
+        self.owed.insert(job.id(), Owed::Mended(partition));
     }
 
     /// Brings a live socket's conversations to what the log holds.
@@ -296,7 +326,8 @@ impl Jobs {
         catch_ups: Vec<CatchUp>,
     ) {
         let (deps, door) = (Arc::clone(&self.deps), Arc::clone(&self.catch_ups));
-        self.running.spawn(async move {
+        let owed = Owed::Sockets(vec![Arc::clone(&outbox)]);
+        let job = self.running.spawn(async move {
             let sources = resume::Sources {
                 log: Arc::clone(&deps.log),
                 read_models: Arc::clone(&deps.read_models),
@@ -308,6 +339,7 @@ impl Jobs {
             resume::again(&sources, user, &outbox, catch_ups).await;
             JobDone::Nothing
         });
+        self.owed.insert(job.id(), owed);
     }
 
     /// `up_to`: the newest seat that this answer can judge.
@@ -322,7 +354,7 @@ impl Jobs {
     /// Members just before an event, or now.
     pub(super) fn read_members(&mut self, conversation: ConversationId, before: Option<Seq>) {
         let deps = Arc::clone(&self.deps);
-        self.running.spawn(async move {
+        let job = self.running.spawn(async move {
             let members = persist("members of a room", || {
                 readable(conversation, members_before(&deps, conversation, before))
             })
@@ -332,6 +364,7 @@ impl Jobs {
                 members,
             }
         });
+        self.owed.insert(job.id(), Owed::Members(conversation));
     }
 
     /// Tells the sockets of a new member what they are now in; the events wait for it.
@@ -343,7 +376,9 @@ impl Jobs {
         sockets: Vec<(Arc<Outbox>, Ticket)>,
     ) {
         let deps = Arc::clone(&self.deps);
-        self.running.spawn(async move {
+        let outboxes = sockets.iter().map(|(outbox, _)| Arc::clone(outbox));
+        let owed = Owed::Sockets(outboxes.collect());
+        let job = self.running.spawn(async move {
             let summary = persist("summary for a new member", || {
                 readable(conversation, summary_frame(&deps, conversation, user))
             })
@@ -358,6 +393,7 @@ impl Jobs {
             }
             JobDone::Nothing
         });
+        self.owed.insert(job.id(), owed);
     }
 
     /// Publishes what may be lost.
@@ -376,8 +412,30 @@ impl Jobs {
     }
 }
 
+impl Owed {
+    /// What those who wait are told when the job has failed.
+    fn failed(self) -> JobDone {
+        match self {
+            Self::Mended(partition) => JobDone::Mended {
+                partition,
+                left: None,
+            },
+            Self::Members(conversation) => JobDone::Members {
+                conversation,
+                members: None,
+            },
+            Self::Sockets(outboxes) => {
+                for outbox in outboxes {
+                    outbox.close(close::DEGRADED, "resume elsewhere");
+                }
+                JobDone::Nothing
+            }
+        }
+    }
+}
+
 /// Tries until it works; whoever waits for it holds something back.
-async fn persist<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
+pub(super) async fn persist<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
     what: &'static str,
     mut attempt: impl FnMut() -> F,
 ) -> T {

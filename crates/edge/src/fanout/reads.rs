@@ -11,15 +11,19 @@ use hubbub_projections::QueryError;
 use hubbub_wire::bus::PartitionHead;
 use hubbub_wire::client::ServerFrame;
 use hubbub_wire::client::outbound::Added;
+use hubbub_wire::stored::EventRow;
 
-use crate::fanout::FanOutDeps;
-use crate::fanout::jobs::{CHANGED_MAX, SURVEY_DEADLINE};
-use crate::fanout::mend::Lost;
+use crate::fanout::jobs::{CHANGED_MAX, SURVEY_DEADLINE, persist};
+use crate::fanout::mend::{Given, Left, Lost};
 use crate::fanout::rooms::{fold, unfold};
+use crate::fanout::{FanOutDeps, JOB_RETRY};
 use crate::objects;
+use crate::resume::void_from;
 
 /// Rows read at once when members are folded.
 const FOLD_ROWS: usize = 1_000;
+/// Looks at what is left of one conversation, while the store answers otherwise; then it counts as one that cannot be read.
+const LOSS_ATTEMPTS_MAX: u32 = 5;
 /// Changed accounts whose sessions a survey looks up itself; of more the fan-out asks for those that have sockets here.
 const SURVEYED_USERS_MAX: usize = 32;
 
@@ -55,14 +59,38 @@ pub(super) async fn survey(
     Ok((changed, live, heads))
 }
 
-/// The head of a partition, which of the events `given` out last in their conversations the log does not hold, and the offset up to
-/// which nothing was lost.
+/// What is left of a partition of which these events were `given` out last in their conversations; `last`: the newest epoch of them.
+/// `None` when the partition contradicts itself. A store that is away is waited for: nothing can be delivered without it.
 pub(super) async fn what_is_left(
     deps: &FanOutDeps,
     partition: PartitionId,
-    given: &[Lost],
+    given: Vec<Given>,
     last: Epoch,
-) -> Result<(PartitionHead, Vec<Lost>, Offset), ReadError> {
+) -> Option<Left> {
+    let (head, below) = persist("what is left of a partition", async || {
+        match bounds(deps, partition, last).await {
+            Ok(bounds) => Ok(Some(bounds)),
+            Err(ReadError::Inconsistent(what)) => {
+                tracing::error!(error = %what, partition = partition.get(), "a partition cannot be read");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    })
+    .await?;
+    let mut lost = Vec::new();
+    for given in given {
+        lost.extend(loss(deps, partition, given).await);
+    }
+    Some(Left { head, lost, below })
+}
+
+/// Where a partition stands, and up to which offset nothing was lost.
+async fn bounds(
+    deps: &FanOutDeps,
+    partition: PartitionId,
+    last: Epoch,
+) -> Result<(PartitionHead, Offset), ReadError> {
     let heads = deps.log.heads(&[partition]).await?;
     let head = heads.first().copied().ok_or_else(|| {
         ReadError::Inconsistent(format!("partition {} has no head", partition.get()))
@@ -70,17 +98,49 @@ pub(super) async fn what_is_left(
     let lineage = deps.log.lineage(partition).await?;
     let newer = lineage.iter().filter(|entry| entry.epoch > last);
     let below = newer.map(|entry| entry.start).min().unwrap_or(head.head);
-    let mut lost = Vec::new();
-    for (conversation, epoch, seq) in given {
-        let rows = deps.log.read_conversation(*conversation, *seq, 1).await?;
-        if !rows
-            .first()
-            .is_some_and(|row| row.seq == *seq && row.epoch == *epoch)
-        {
-            lost.push((*conversation, *epoch, *seq));
+    Ok((head, below))
+}
+
+/// Whether the log has lost an event that was given out, and who is a member by what is left. A conversation that cannot be read counts
+/// as one that has: whoever has it looks for themselves.
+async fn loss(deps: &FanOutDeps, partition: PartitionId, given: Given) -> Option<Lost> {
+    for _ in 0..LOSS_ATTEMPTS_MAX {
+        match look(deps, given).await {
+            Ok(lost) => return lost,
+            Err(
+                QueryError::Inconsistent(what) | QueryError::Log(ReadError::Inconsistent(what)),
+            ) => {
+                tracing::error!(error = %what, conversation.id = %given.0, "a conversation cannot be read");
+                break;
+            }
+            Err(error) => {
+                tracing::warn!(%error, conversation.id = %given.0, "what is left of a conversation could not be read");
+            }
         }
+        tokio::time::sleep(JOB_RETRY).await;
+        // Is it this one, or the store?
+        let here = [partition];
+        persist("the head of a partition", || deps.log.heads(&here)).await;
     }
-    Ok((head, lost, below))
+    Some(Lost {
+        given,
+        members: None,
+    })
+}
+
+async fn look(deps: &FanOutDeps, given: Given) -> Result<Option<Lost>, QueryError> {
+    let (conversation, epoch, seq) = given;
+    let rows = deps.log.read_conversation(conversation, seq, 1).await?;
+    let held = |row: &EventRow| row.seq == seq && row.epoch == epoch;
+    if rows.first().is_some_and(held) {
+        return Ok(None);
+    }
+    let void = void_from(deps.log.as_ref(), given).await?;
+    let (members, _) = members_before(deps, conversation, Some(void)).await?;
+    Ok(Some(Lost {
+        given,
+        members: Some(members),
+    }))
 }
 
 /// `None` when what is stored contradicts itself: asking again would go on for ever and hold back more and more (F14).

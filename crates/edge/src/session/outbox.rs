@@ -76,6 +76,11 @@ impl Outbox {
         self.queue.lock().begin_anew(conversation);
     }
 
+    /// Whether the client was caught up there and nothing has come live since.
+    pub(crate) fn was_caught_up(&self, conversation: ConversationId) -> bool {
+        self.queue.lock().was_caught_up(conversation)
+    }
+
     pub(crate) fn feed_event(&self, ticket: Ticket, event: EventItem) {
         self.with(|queue| queue.feed_event(ticket, event));
     }

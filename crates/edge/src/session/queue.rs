@@ -225,6 +225,11 @@ impl Queue {
         }
     }
 
+    /// Whether the client was caught up there and nothing has come live since.
+    pub fn was_caught_up(&self, conversation: ConversationId) -> bool {
+        self.floors.contains_key(&conversation)
+    }
+
     /// Adds a caught-up event for the holder of the conversation's first ticket; for others nothing happens.
     pub fn feed_event(&mut self, ticket: Ticket, event: EventItem) {
         if self.is_first(event.conversation, ticket) {

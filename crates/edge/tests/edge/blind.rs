@@ -1,19 +1,18 @@
-//! A node that does not hear, and events that are not there any more.
+//! A node that does not hear.
 
 use std::sync::atomic::Ordering;
 
 use hubbub_bus::{Bus, BusStatus, Fault, Subject, SubjectPattern};
 use hubbub_cluster::CommandRouter;
 use hubbub_domain::ids::{ConversationId, UserId};
-use hubbub_domain::position::PartitionId;
 use hubbub_edge::EdgeLimits;
 use hubbub_event_log::LogReader;
 use hubbub_testkit::wait::eventually;
-use hubbub_wire::bus::{EvBatch, EvEntry, HeadBroadcast, RangeRequest};
+use hubbub_wire::bus::{EvBatch, EvEntry, RangeRequest};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::owner::{PARTITIONS, message};
+use crate::owner::message;
 use crate::rig::{PATIENCE, Person, Rig, Socket, call};
 
 /// As another node's command would: nothing of the edge takes part.
@@ -25,10 +24,6 @@ async fn say(rig: &Rig, who: &Person, group: Uuid, body: &str) {
     );
     let accepted = rig.owner.submit(command, false, PATIENCE, None).await;
     accepted.unwrap();
-}
-
-fn partition(group: Uuid) -> PartitionId {
-    PARTITIONS.partition_of(ConversationId::from_uuid(group))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -170,40 +165,6 @@ async fn a_gap_is_filled_from_the_owners_ring() {
     assert_eq!(rig.metric(0, "hubbub_feed_healed_by_ring_total").await, 1);
     assert_eq!(rig.metric(0, "hubbub_feed_healed_by_log_total").await, 0);
     ring.abort();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_that_a_failover_took_are_reset_on_live_sockets_and_others_do_not_notice() {
-    let rig = Rig::start().await;
-    let (ada, bob) = (rig.person("ada").await, rig.person("bob").await);
-    let group = rig.group(&ada, &[&bob]).await;
-    let mut other = rig.group(&ada, &[&bob]).await;
-    while partition(other) == partition(group) {
-        other = rig.group(&ada, &[&bob]).await;
-    }
-    let mut socket = rig.socket(&bob).await;
-    socket.one("live").await;
-    for body in ["kept", "lost"] {
-        say(&rig, &ada, group, body).await;
-        assert_eq!(socket.one("event").await["data"]["body"], body);
-    }
-    let head = rig.log.lose_last(partition(group)).await;
-    let broadcast = HeadBroadcast {
-        incarnation: rig.owner.me,
-        user_rev: 0,
-        heads: vec![head],
-    };
-    rig.bus
-        .publish(Subject::Heads, broadcast.encode(), None)
-        .await
-        .unwrap();
-    assert_eq!(
-        socket.hear().await.unwrap(),
-        json!({"t": "reset", "conversation_id": group, "from_seq": 3})
-    );
-    assert_eq!(rig.metric(0, "hubbub_feed_lineage_losses_total").await, 1);
-    say(&rig, &ada, other, "as ever").await;
-    assert_eq!(socket.hear().await.unwrap()["data"]["body"], "as ever");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,11 +1,10 @@
-//! The log as an edge reads it: counted, and cut back as by a failover that lost commits.
+//! The log as an edge reads it: counted, and failing where a test says so.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use hubbub_domain::ids::{CommandId, ConversationId};
-use hubbub_domain::position::{Epoch, Offset, PartitionId, Seq};
-use hubbub_domain::time::Timestamp;
+use hubbub_domain::position::{Offset, PartitionId, Seq};
 use hubbub_event_log::{ConversationHead, LineageEntry, LogReader, Marker, MemoryLog, ReadError};
 use hubbub_wire::bus::PartitionHead;
 use hubbub_wire::stored::EventRow;
@@ -13,53 +12,30 @@ use parking_lot::Mutex;
 
 pub(crate) struct CutLog {
     inner: MemoryLog,
-    /// Everything behind this offset of the partition is gone, and a new epoch has begun there.
-    cut: Mutex<Option<Cut>>,
     /// Questions about single conversations.
     pub(crate) asked: AtomicUsize,
-}
-
-#[derive(Clone, Copy)]
-struct Cut {
-    partition: PartitionId,
-    after: Offset,
-    epoch: Epoch,
+    /// The rows of this one contradict themselves.
+    pub(crate) unreadable: Mutex<Option<ConversationId>>,
+    /// Whoever asks for a lineage next panics.
+    pub(crate) panics: AtomicBool,
 }
 
 impl CutLog {
     pub(crate) fn new(inner: MemoryLog) -> Self {
         Self {
             inner,
-            cut: Mutex::new(None),
             asked: AtomicUsize::new(0),
+            unreadable: Mutex::new(None),
+            panics: AtomicBool::new(false),
         }
     }
 
-    /// Loses the last event of a partition; says where it stands from now on.
-    pub(crate) async fn lose_last(&self, partition: PartitionId) -> PartitionHead {
-        let head = self.inner.heads(&[partition]).await.unwrap()[0];
-        let cut = Cut {
-            partition,
-            after: head.head.prev(),
-            epoch: Epoch::new(head.epoch.get() + 1),
-        };
-        *self.cut.lock() = Some(cut);
-        PartitionHead {
-            partition,
-            epoch: cut.epoch,
-            head: cut.after,
-        }
-    }
-
-    fn left(&self, mut rows: Vec<EventRow>) -> Vec<EventRow> {
-        if let Some(cut) = *self.cut.lock() {
-            rows.retain(|row| row.partition != cut.partition || row.offset <= cut.after);
-        }
-        rows
-    }
-
-    fn asked(&self) {
+    fn ask(&self, conversation: ConversationId) -> Result<(), ReadError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
+        if *self.unreadable.lock() == Some(conversation) {
+            return Err(ReadError::Inconsistent("a test says so".to_owned()));
+        }
+        Ok(())
     }
 }
 
@@ -71,7 +47,7 @@ impl LogReader for CutLog {
         after: Offset,
         limit: usize,
     ) -> Result<Vec<EventRow>, ReadError> {
-        Ok(self.left(self.inner.tail(partition, after, limit).await?))
+        self.inner.tail(partition, after, limit).await
     }
 
     async fn read_conversation(
@@ -80,12 +56,10 @@ impl LogReader for CutLog {
         from: Seq,
         limit: usize,
     ) -> Result<Vec<EventRow>, ReadError> {
-        self.asked();
-        let rows = self
-            .inner
+        self.ask(conversation)?;
+        self.inner
             .read_conversation(conversation, from, limit)
-            .await?;
-        Ok(self.left(rows))
+            .await
     }
 
     async fn find_command(
@@ -100,43 +74,17 @@ impl LogReader for CutLog {
         &self,
         conversation: ConversationId,
     ) -> Result<Option<ConversationHead>, ReadError> {
-        self.asked();
-        let rows = self
-            .inner
-            .read_conversation(conversation, Seq::new(1), 4_096)
-            .await?;
-        Ok(self.left(rows).last().map(|row| ConversationHead {
-            epoch: row.epoch,
-            seq: row.seq,
-            offset: row.offset,
-        }))
+        self.ask(conversation)?;
+        self.inner.conversation_head(conversation).await
     }
 
     async fn heads(&self, partitions: &[PartitionId]) -> Result<Vec<PartitionHead>, ReadError> {
-        let mut heads = self.inner.heads(partitions).await?;
-        if let Some(cut) = *self.cut.lock() {
-            for head in heads
-                .iter_mut()
-                .filter(|head| head.partition == cut.partition)
-            {
-                (head.epoch, head.head) = (cut.epoch, cut.after);
-            }
-        }
-        Ok(heads)
+        self.inner.heads(partitions).await
     }
 
     async fn lineage(&self, partition: PartitionId) -> Result<Vec<LineageEntry>, ReadError> {
-        let mut lineage = self.inner.lineage(partition).await?;
-        if let Some(cut) = self.cut.lock().filter(|cut| cut.partition == partition) {
-            lineage.push(LineageEntry {
-                epoch: cut.epoch,
-                start: cut.after,
-                owner: None,
-                reason: "takeover".to_owned(),
-                at: Timestamp::from_millis(0),
-            });
-        }
-        Ok(lineage)
+        assert!(!self.panics.swap(false, Ordering::SeqCst), "a test says so");
+        self.inner.lineage(partition).await
     }
 
     async fn markers(&self, conversation: ConversationId) -> Result<Vec<Marker>, ReadError> {

@@ -19,6 +19,7 @@ mod faults;
 mod gate;
 mod goodbye;
 mod http;
+mod lineage;
 mod owner;
 mod reads;
 mod resume;
