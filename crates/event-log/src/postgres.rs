@@ -110,6 +110,7 @@ pub struct PgLog {
 
 struct Shared {
     server: PgConnectOptions,
+    demands: Demands,
     lanes: u16,
     control: Pool,
     readers: Pool,
@@ -160,6 +161,7 @@ impl PgLog {
             readers: readers.clone(),
             shared: Arc::new(Shared {
                 server,
+                demands: options.demands(),
                 lanes: options.lanes.max(1),
                 control,
                 readers,
@@ -229,7 +231,13 @@ impl EventLog for PgLog {
                 "the database server may lose what it commits; see the log".to_owned(),
             ));
         }
-        let lane = lane::open(&self.shared.server, me, lane).await?;
+        let Shared {
+            server,
+            demands,
+            fit,
+            ..
+        } = &*self.shared;
+        let lane = lane::open(server, me, lane, *demands, Arc::clone(fit)).await?;
         Ok(Box::new(lane))
     }
 

@@ -289,6 +289,6 @@ impl LaneCore {
 pub(crate) fn refused(refusal: Refusal) -> OwnerReply {
     match refusal {
         Refusal::StorageFull => OwnerReply::StorageFull,
-        Refusal::Unavailable => unavailable(),
+        Refusal::Unfit | Refusal::Unavailable => unavailable(),
     }
 }

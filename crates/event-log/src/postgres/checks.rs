@@ -24,14 +24,6 @@ pub(super) struct Demands {
     pub(super) allow_unsafe: bool,
 }
 
-impl Demands {
-    /// Whether commits are kept has been judged elsewhere: the rest remains.
-    pub(super) const NONE: Self = Self {
-        durability: Durability::Local,
-        allow_unsafe: true,
-    };
-}
-
 /// Refuses a server that may lose commits (unless that is allowed), one that only reads, and a session that is not READ COMMITTED.
 pub(super) async fn check(
     connection: &mut PgConnection,

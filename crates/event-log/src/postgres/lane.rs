@@ -3,6 +3,9 @@
 //! The task finishes what was handed to it whether the caller still waits or not. When no reply comes in time, or the line breaks, it
 //! drops the connection without a word: no cancel, no rollback, the server ends the statement by itself.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use async_trait::async_trait;
 use hubbub_domain::ids::Incarnation;
 use hubbub_domain::position::{Epoch, PartitionId};
@@ -15,7 +18,7 @@ use super::{append, checks, connect, fault, markers};
 use crate::batch::{Expected, coalesce};
 use crate::dense::Ends;
 use crate::port::{
-    APPEND_REPLY_DEADLINE, AppendBatch, AppendOutcome, Lane, MarkerUpdate, OpenError,
+    APPEND_REPLY_DEADLINE, AppendBatch, AppendOutcome, Lane, MarkerUpdate, OpenError, Refusal,
 };
 
 /// Jobs that may wait for the connection: one call is in flight at most, so a second one comes from a caller that gave up the first.
@@ -32,20 +35,24 @@ enum Statement {
 }
 
 /// Connects, checks and prepares, so that the first append costs one round trip like every other.
+///
+/// All demands are checked in this very session: it may have other settings than the session of the minutely look, and lead to another
+/// server. What that look finds later is in `fit`: while it is `false` the lane stores nothing.
 pub(super) async fn open(
     server: &PgConnectOptions,
     me: Incarnation,
     number: u16,
+    demands: Demands,
+    fit: Arc<AtomicBool>,
 ) -> Result<PgLane, OpenError> {
     let mut connection = connect::lane(server, me, number).await?;
-    // Settings of the server were checked when the log was opened and are looked at every minute; isolation is this session's own.
-    checks::check(&mut connection, Demands::NONE).await?;
+    checks::check(&mut connection, demands).await?;
     for statement in [append::APPEND, append::APPEND_JOINED, markers::WRITE] {
         let statement = sqlx::SqlSafeStr::into_sql_str(statement);
         connection.prepare(statement).await.map_err(fault::open)?;
     }
     let (jobs, queue) = mpsc::channel(JOBS_WAITING_MAX);
-    tokio::spawn(run(connection, queue));
+    tokio::spawn(run(connection, queue, fit));
     Ok(PgLane { jobs })
 }
 
@@ -88,9 +95,13 @@ impl Lane for PgLane {
     }
 }
 
-async fn run(mut connection: PgConnection, mut jobs: mpsc::Receiver<Job>) {
+async fn run(mut connection: PgConnection, mut jobs: mpsc::Receiver<Job>, fit: Arc<AtomicBool>) {
     let mut ends = Ends::default();
     while let Some(Job { statement, reply }) = jobs.recv().await {
+        if !fit.load(Ordering::Relaxed) {
+            let _gave_up_waiting = reply.send(AppendOutcome::Refused(Refusal::Unfit)).is_err();
+            continue;
+        }
         let outcome = tokio::time::timeout(APPEND_REPLY_DEADLINE, execute(&mut connection, &mut ends, &statement))
             .await
             .unwrap_or_else(|_late| {

@@ -168,7 +168,7 @@ pub(super) async fn look(pool: &Pool, demands: Demands, fit: &AtomicBool) -> Res
             }
         }
         Err(OpenError::Unfit(sentence)) => {
-            tracing::error!(%sentence, "the database server is not fit for the log any more; no new lane is opened");
+            tracing::error!(%sentence, "the database server is not fit for the log any more; nothing is stored until it is");
             fit.store(false, Ordering::Relaxed);
         }
         Err(unavailable) => return Err(unavailable),

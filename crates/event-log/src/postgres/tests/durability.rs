@@ -5,6 +5,8 @@ use std::sync::atomic::AtomicBool;
 use hubbub_testkit::pg::PgServer;
 
 use super::*;
+use crate::contract::{batch, conversation, marker, row, user};
+use crate::port::{MarkerUpdate, Refusal};
 use crate::postgres::checks::Demands;
 use crate::postgres::connect::parse;
 use crate::postgres::segments as upkeep;
@@ -83,6 +85,51 @@ async fn a_server_that_becomes_unsafe_while_it_runs_is_noticed_and_so_is_its_rep
 }
 
 #[tokio::test]
+async fn an_open_lane_stores_nothing_while_the_server_is_unfit_and_goes_on_when_it_is_fit() {
+    let Some(mut node) = node().await else { return };
+    let epoch = node.epochs[&P0];
+    let fit = Arc::clone(&node.log.shared.fit);
+    assert_eq!(
+        node.lane.append(batch(vec![row(P0, 1, epoch, 1)])).await,
+        done(&[P0], &[])
+    );
+    let database = node.scratch.name().to_owned();
+    let set = |what: &str| {
+        node.scratch
+            .psql(&format!("alter database {database} {what}"))
+    };
+    set("set synchronous_commit = off");
+    assert!(!look(node.scratch.url(), Durability::Local, &fit).await);
+    let refused = AppendOutcome::Refused(Refusal::Unfit);
+    let next = batch(vec![row(P0, 2, epoch, 2)]);
+    assert_eq!(node.lane.append(next.clone()).await, refused);
+    let chat = conversation(P0, 1);
+    let update = MarkerUpdate {
+        partition: P0,
+        marker: marker(chat, user(1), 0, 1, 1),
+    };
+    let written = node.lane.write_markers(next.fence.clone(), vec![update]);
+    assert_eq!(written.await, refused);
+    assert_eq!(node.head(P0).await, 1);
+    assert_eq!(node.log.markers(chat).await.expect("reads"), []);
+    set("reset synchronous_commit");
+    assert!(look(node.scratch.url(), Durability::Local, &fit).await);
+    assert_eq!(node.lane.append(next).await, done(&[P0], &[]));
+}
+
+#[tokio::test]
+async fn a_lane_is_not_opened_in_a_session_that_may_lose_commits_before_any_look_found_out() {
+    let Some(node) = node().await else { return };
+    node.scratch.psql(&format!(
+        "alter database {} set synchronous_commit = off",
+        node.scratch.name()
+    ));
+    assert!(node.log.is_fit(), "nobody has looked");
+    let lane = node.log.open_lane(incarnation(1), 1).await;
+    assert!(matches!(lane, Err(OpenError::Unfit(_))));
+}
+
+#[tokio::test]
 async fn a_replicated_log_needs_its_standby_to_stream() {
     // Two servers of their own; the variable says that there is a PostgreSQL to test on.
     if PgScratch::create().is_none() {
@@ -99,9 +146,12 @@ async fn a_replicated_log_needs_its_standby_to_stream() {
     let log = PgLog::open(replicated(&primary.url()))
         .await
         .expect("is replicated");
-    claim_every(&log, incarnation(1)).await;
     let fit = &log.shared.fit;
     assert!(look(&primary.url(), Durability::Replicated, fit).await);
+    let epochs = claim_every(&log, incarnation(1)).await;
+    let mut lane = log.open_lane(incarnation(1), 0).await.expect("opens");
+    let first = batch(vec![row(P0, 1, epochs[&P0], 1)]);
+    assert_eq!(lane.append(first).await, done(&[P0], &[]));
 
     tokio::task::spawn_blocking(move || standby.kill())
         .await
@@ -114,6 +164,12 @@ async fn a_replicated_log_needs_its_standby_to_stream() {
     assert!(
         sentence.contains("no synchronous standby is streaming"),
         "{sentence}"
+    );
+    // Rather than wait for a standby that may never come back.
+    let next = batch(vec![row(P0, 2, epochs[&P0], 2)]);
+    assert_eq!(
+        lane.append(next).await,
+        AppendOutcome::Refused(Refusal::Unfit)
     );
 
     // A role that may not see standbys is told so, rather than that there are none.

@@ -74,7 +74,7 @@ impl Host {
             Report::MarkersRefused { refusal } => {
                 let reply = match refusal {
                     Refusal::StorageFull => OwnerReply::StorageFull,
-                    Refusal::Unavailable => unavailable(),
+                    Refusal::Unfit | Refusal::Unavailable => unavailable(),
                 };
                 self.markers_failed(partition, &reply);
             }
