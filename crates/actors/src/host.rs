@@ -259,6 +259,13 @@ impl ActorHost {
         }
     }
 
+    /// Brings the numbers into the node's metrics, if there are any.
+    fn export(&self) {
+        if let Some(exported) = self.shared.exported.get() {
+            exported.bring(&self.stats());
+        }
+    }
+
     /// Ends in order: drains every partition (at most `patience`), then the lanes, then the threads. Afterwards every request is
     /// answered `WrongOwner`.
     pub async fn shutdown(&self, patience: Duration) {
@@ -277,6 +284,8 @@ impl ActorHost {
         {
             tracing::warn!("write lanes still busy at shutdown");
         }
+        // What a statement met after the last tick counts, too.
+        self.export();
         self.lane_thread.stop().await;
         self.threads.stop().await;
     }

@@ -42,9 +42,7 @@ impl ActorHost {
             }
         }
         self.save_watermarks_lazily();
-        if let Some(exported) = self.shared.exported.get() {
-            exported.bring(&self.stats());
-        }
+        self.export();
         let broadcast = HeadBroadcast {
             incarnation: self.shared.me,
             user_rev: self.user_rev.load(Ordering::Acquire),

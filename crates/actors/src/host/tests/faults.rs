@@ -7,6 +7,7 @@ use hubbub_domain::ids::Incarnation;
 use hubbub_domain::position::{Offset, PartitionId, Seq};
 use hubbub_event_log::memory::Fault;
 use hubbub_event_log::{LogReader, Refusal};
+use hubbub_telemetry::Metrics;
 use hubbub_testkit::{fresh_uuid, wait};
 use hubbub_wire::bus::{How, OwnerReply};
 
@@ -92,8 +93,15 @@ async fn everyone_behind_an_append_in_doubt_hears_unknown_and_nothing_definite()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fenced_partition_stops_and_its_neighbours_in_the_batch_commit() {
-    let mut world = World::start().await;
+async fn a_fenced_partition_is_counted_and_stops_and_its_neighbours_in_the_batch_commit() {
+    let options = HostOptions {
+        // Only the end brings the counters over.
+        tick: Duration::from_hours(1),
+        ..quick()
+    };
+    let mut world = World::with(options, None).await;
+    let metrics = Metrics::new().unwrap();
+    world.host.report_to(&metrics);
     let pair = world.pair_in(PartitionId::new(1)).await;
     let neighbour = world.pair_in(PartitionId::new(2)).await;
     let (_, head) = world
@@ -131,7 +139,9 @@ async fn a_fenced_partition_stops_and_its_neighbours_in_the_batch_commit() {
             .iter()
             .all(|head| head.partition != PartitionId::new(1))
     );
-    world.end().await;
+    assert_eq!(world.host.stats().fenced, 1);
+    world.host.shutdown(PATIENCE).await;
+    assert_eq!(metrics.log.fenced.get(), 1);
 }
 
 async fn refused(refusal: Refusal) -> (Vec<OwnerReply>, Vec<String>) {
