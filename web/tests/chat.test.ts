@@ -308,6 +308,23 @@ describe("coming back", () => {
     ).toEqual([]);
   });
 
+  it.each([true, false])("reads as history what an outline leaves out (on the screen: %s)", async (shown) => {
+    const { ada, users, id, clock, server, place } = await pair(2);
+    open(ada, id);
+    await clock.advance(0);
+    if (!shown) ada.chat.dispatch({ on: "close" });
+    server.outlines = true;
+    const heard = server.heard.length;
+    server.say(place, users.bob, "left out");
+    await clock.advance(0);
+    expect(ada.model().conversations.get(id)?.summary.unread).toBe(3);
+    expect(ada.model().conversations.get(id)?.summary.last_message?.body).not.toBeNull();
+    expect(server.heard.slice(heard).some((frame) => frame.t === "open")).toBe(shown);
+    open(ada, id);
+    await clock.advance(0);
+    expect(seenTexts(ada.model(), id)).toEqual(["old 1", "old 2", "left out"]);
+  });
+
   it("fetches event by event after a `resync` that is near", async () => {
     const { ada, users, id, clock, server, place } = await pair(2);
     server.catchUpMax = 5;

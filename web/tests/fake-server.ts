@@ -75,6 +75,8 @@ export class FakeServer {
   readonly users = new Map<string, User & { password: string }>();
   readonly places = new Map<string, Place>();
   readonly browsers = new Set<Browser>();
+  /** Live events come without words, as in a very large room that is not on the screen. */
+  outlines = false;
   /** Every frame a client sent, in order. */
   readonly heard: ClientFrame[] = [];
   readonly asked: string[] = [];
@@ -318,11 +320,12 @@ export class FakeServer {
       ...(sent ? { message_no: this.headNo(place) + 1 } : {}),
       ...event,
     };
+    const told = this.outlines && sent ? { ...raw, data: { body: "", outline: true } } : raw;
     place.log.push(raw);
     place.commands.set(command_id, raw);
     for (const user_id of place.members.keys()) {
       if (this.swallowEvents && user_id === by) continue;
-      this.tell(user_id, [{ t: "event", ...raw } as ServerFrame]);
+      this.tell(user_id, [{ t: "event", ...told } as ServerFrame]);
     }
     if (raw.message_no !== undefined) this.mark(by, place.id, raw.message_no);
     return raw;

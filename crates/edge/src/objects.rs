@@ -87,6 +87,7 @@ pub fn raw_event(epoch: Epoch, recorded: &Recorded) -> RawEvent {
         } => {
             let data = MessageSent {
                 body: body.clone(),
+                outline: false,
                 content: None,
                 reply_to_no: reply_to_no.as_ref().map(no),
                 thread_root_no: thread_root_no.as_ref().map(no),
@@ -108,10 +109,13 @@ pub fn raw_event(epoch: Epoch, recorded: &Recorded) -> RawEvent {
     }
 }
 
-/// The same without what was written: for sockets that do not show a very large room.
-pub(crate) fn without_body(mut event: RawEvent) -> RawEvent {
-    if let EventData::MessageSent(data) = &mut event.event {
-        data.body = None;
+/// The same without what was written: for sockets that do not show a very large room. What is deleted says so as ever.
+pub(crate) fn outline(mut event: RawEvent) -> RawEvent {
+    if let EventData::MessageSent(data) = &mut event.event
+        && data.body.is_some()
+    {
+        data.body = Some(String::new());
+        data.outline = true;
         data.content = None;
     }
     event

@@ -22,6 +22,9 @@ export function pass(turn: Turn, id: ConversationId, passed: Passed): void {
   const me = turn.model.me.id;
   let next: Conversation = { ...present, stream: passed.stream };
   for (const event of passed.ready) next = apply(next, event, me);
+  // What an outline leaves out is read as history when the room is shown.
+  const outlined = passed.ready.some(({ event }) => event.kind === "message_sent" && event.outline === true);
+  if (outlined) next = withoutWindow(next);
   turn.put(next);
   arrived(
     turn,
@@ -30,6 +33,20 @@ export function pass(turn: Turn, id: ConversationId, passed: Passed): void {
   settle(turn, id);
   turn.need(passed.ready.filter((event) => event.event.kind === "message_sent").map((event) => event.by));
   askForGap(turn, id);
+  if (!outlined || turn.model.opened !== id) return;
+  // The node may have overlooked under load that the room is on the screen.
+  if (turn.model.live) turn.emit({ do: "send", frame: { t: "open", conversation_id: id } });
+  load(turn, id, "newest");
+}
+
+/** Without its window: the next that is shown is a fresh page. */
+function withoutWindow(conversation: Conversation): Conversation {
+  return {
+    ...conversation,
+    window: null,
+    generation: conversation.generation + 1,
+    loading: NOTHING_LOADING,
+  };
 }
 
 function askForGap(turn: Turn, id: ConversationId): void {
@@ -112,13 +129,7 @@ export function headIs(turn: Turn, id: ConversationId, epoch: number, head: numb
 function startOver(turn: Turn, id: ConversationId, epoch: number, seq: number): void {
   const conversation = turn.conversation(id);
   if (conversation === undefined) return;
-  turn.put({
-    ...conversation,
-    countedTo: FROZEN,
-    window: null,
-    generation: conversation.generation + 1,
-    loading: NOTHING_LOADING,
-  });
+  turn.put({ ...withoutWindow(conversation), countedTo: FROZEN });
   turn.emit({ do: "fetch_summary", id });
   pass(turn, id, jump(conversation.stream, epoch, seq));
   if (turn.model.opened === id) load(turn, id, "newest");

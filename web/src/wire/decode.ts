@@ -118,11 +118,15 @@ export const pageOf = <T>(item: Reader<T>): Reader<Page<T>> =>
 const eventReaders: {
   readonly [K in RawEvent["kind"]]?: (data: unknown, messageNo: number | null) => EventBody;
 } = {
-  message_sent: (data, messageNo) => ({
-    kind: "message_sent",
-    message_no: count(messageNo, "message_no"),
-    body: object({ body: maybe(text) })(data, "data").body,
-  }),
+  message_sent: (data, messageNo) => {
+    const { body, outline } = object({ body: maybe(text), outline: or(flag, false) })(data, "data");
+    return {
+      kind: "message_sent",
+      message_no: count(messageNo, "message_no"),
+      body,
+      ...(outline ? { outline } : {}),
+    };
+  },
   message_edited: (data) => {
     const read = object({ message_no: count, body: maybe(text) })(data, "data");
     return { kind: "message_edited", target_no: read.message_no, body: read.body };

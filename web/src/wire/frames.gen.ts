@@ -462,9 +462,13 @@ reason: RemovalReason, };
  */
 export type MessageSent = { 
 /**
- * Markdown source; null once deleted.
+ * Markdown source; null once deleted, empty in an outline.
  */
 body: string | null, 
+/**
+ * What was said is left out, neither deleted nor empty: a very large room that is not on this screen (`open`). It is read as history.
+ */
+outline?: true, 
 /**
  * The same as a typed tree.
  */

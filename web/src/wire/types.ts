@@ -76,7 +76,13 @@ interface EventHead {
 
 /** What happened, with the data of the kinds this client shows; every other kind is `other` and only moves the cursor. */
 export type EventBody =
-  | { readonly kind: "message_sent"; readonly message_no: number; readonly body: string | null }
+  | {
+      readonly kind: "message_sent";
+      readonly message_no: number;
+      readonly body: string | null;
+      /** The body was left out: a very large room that was not on the screen. */
+      readonly outline?: true;
+    }
   | { readonly kind: "message_edited"; readonly target_no: number; readonly body: string | null }
   | { readonly kind: "message_deleted"; readonly target_no: number }
   | {

@@ -44,8 +44,7 @@ impl Hub {
             for seat in seats {
                 let frame = if crowd && !seat.open.contains(&recorded.conversation) {
                     outline.get_or_insert_with(|| {
-                        let event =
-                            objects::without_body(objects::raw_event(arrival.epoch, recorded));
+                        let event = objects::outline(objects::raw_event(arrival.epoch, recorded));
                         objects::frame(&ServerFrame::Event(event))
                     })
                 } else {

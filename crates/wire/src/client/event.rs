@@ -5,7 +5,7 @@ use serde_json::Value;
 use ts_rs::TS;
 use uuid::Uuid;
 
-use crate::client::object::{Attachment, Settings};
+use crate::client::object::{Attachment, Settings, is_false};
 use crate::client::words::{ConversationKind, RemovalReason, Role, Visibility};
 use crate::time::Rfc3339;
 
@@ -193,8 +193,12 @@ pub struct MemberRemoved {
 /// What was said. Its number is the event's `message_no`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, TS)]
 pub struct MessageSent {
-    /// Markdown source; null once deleted.
+    /// Markdown source; null once deleted, empty in an outline.
     pub body: Option<String>,
+    /// What was said is left out, neither deleted nor empty: a very large room that is not on this screen (`open`). It is read as history.
+    #[serde(default, skip_serializing_if = "is_false")]
+    #[ts(type = "true")]
+    pub outline: bool,
     /// The same as a typed tree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional, type = "unknown")]
