@@ -94,7 +94,7 @@ impl Course {
             };
             (crowd, 30.0, 4, 4)
         } else {
-            (Crowd::default(), 40.0, 8, 8)
+            (Crowd::default(), 40.0, 6, 6)
         };
         Self {
             shape: Shape::default(),

@@ -15,7 +15,7 @@ use crate::row::{Course, Fault, Measured, Verdict};
 use crate::scene::{Bench, Scene};
 use crate::world::World;
 
-/// The steps: fault points of the server.
+/// The steps: fault points of the server. `project.before` would be passed with nothing to project, too.
 const STEPS: [&str; 10] = [
     "append.before",
     "append.after",
@@ -23,7 +23,7 @@ const STEPS: [&str; 10] = [
     "ack.after",
     "publish.before",
     "publish.after",
-    "project.before",
+    "project.write",
     "project.after",
     "snapshot.before",
     "snapshot.after",
@@ -32,20 +32,26 @@ const STEPS: [&str; 10] = [
 const KILLS_EACH: u64 = 30;
 const KILLS_EACH_SHORT: u64 = 1;
 /// Seconds after which the row ends with as many kills as there are by then, unless `--minutes` says otherwise.
-const BUDGET_S: f64 = 300.0;
+const BUDGET_S: f64 = 240.0;
 const BUDGET_SHORT_S: f64 = 120.0;
 /// The kill comes at one of so many first passings; a snapshot is too rare to be passed over.
 const PASSINGS: u64 = 5;
 /// A node that does not come to its step within this long is killed where it is, and tries another one.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// After this a node that is to die at a snapshot is asked to end: conversations are snapshotted when they leave.
-const ASKED_TO_END: Duration = Duration::from_secs(3);
+/// A node that is to die at a snapshot is asked to end once it has owned this many partitions for so long: conversations are
+/// snapshotted when they leave.
+const OWNED_MIN: usize = 4;
+const OWNED_FOR: Duration = Duration::from_secs(1);
+/// Pause between two looks at what such a node owns; each starts a `psql`.
+const LOOK_OWNED_EVERY: Duration = Duration::from_millis(500);
 /// How long a node carries on before it is one of those that die.
 const TURN: Duration = Duration::from_secs(20);
 /// Nodes that run towards a kill at a time.
 const HUNTED: usize = 2;
 /// Few conversations, so that they grow fast enough to be worth snapshots.
-const CONVERSATIONS: usize = 11;
+const CONVERSATIONS: usize = 7;
+/// Things a second, for the same reason.
+const RATE: f64 = 60.0;
 /// Pause between two looks at the processes.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The signal that a process ends itself with at a fault point.
@@ -56,7 +62,7 @@ const ABORTED: i32 = 6;
 pub struct KillAtEachStep {
     kills: BTreeMap<&'static str, u64>,
     /// Lives in which a node did not come to its step.
-    in_vain: u64,
+    in_vain: BTreeMap<&'static str, u64>,
     wanted_each: u64,
 }
 
@@ -66,7 +72,10 @@ struct Hunt {
     node: usize,
     step: &'static str,
     began: Instant,
-    is_asked_to_end: bool,
+    /// When somebody looks again at what the node owns; `None` when nobody needs to any more.
+    look_owned_at: Option<Instant>,
+    /// Since when it owns enough.
+    owns_since: Option<Instant>,
 }
 
 #[async_trait]
@@ -86,6 +95,7 @@ impl Fault for KillAtEachStep {
     fn course(&self, bench: &Bench) -> Course {
         let mut course = Course::usual(bench);
         course.crowd.conversations = CONVERSATIONS;
+        course.rate = bench.rate.unwrap_or(RATE);
         // Whoever has just started gets partitions at once: it lives for seconds only.
         course.shape.settings.push("join_delay_ms=100".to_owned());
         course
@@ -116,10 +126,12 @@ impl Fault for KillAtEachStep {
             hunts.push(self.arm(world, scene, node, &hunts)?);
         }
         let mut turn = Instant::now() + TURN;
-        while !self.is_done() && Instant::now() < end {
+        // Whoever says for how long gets as many as fit.
+        let is_timed = scene.minutes.is_some();
+        while (is_timed || !self.is_done()) && Instant::now() < end {
             tokio::time::sleep(LOOK_EVERY).await;
             for place in 0..hunts.len() {
-                let Some(is_over) = Self::look(world, &mut hunts[place]) else {
+                let Some(is_over) = Self::look(world, &mut hunts[place]).await? else {
                     continue;
                 };
                 let hunt = hunts.swap_remove(place);
@@ -137,7 +149,7 @@ impl Fault for KillAtEachStep {
                 if is_over {
                     *self.kills.entry(hunt.step).or_default() += 1;
                 } else {
-                    self.in_vain += 1;
+                    *self.in_vain.entry(hunt.step).or_default() += 1;
                 }
                 let mut next = hunt.node;
                 if Instant::now() >= turn {
@@ -163,7 +175,7 @@ impl Fault for KillAtEachStep {
             scene.note(&format!("kills at {step}"), number(*kills));
         }
         scene.note("kills", number(self.kills.values().sum()));
-        scene.note("lives in vain", number(self.in_vain));
+        scene.note("lives in vain", number(self.in_vain.values().sum()));
         Ok(())
     }
 
@@ -207,7 +219,8 @@ impl KillAtEachStep {
             .all(|step| self.kills_at(step) >= self.wanted_each)
     }
 
-    /// Starts a dead node with a kill at the step that has seen the fewest, and that nobody else is on the way to.
+    /// Starts a dead node with a kill at a step that has not seen enough of them, was tried least, and that nobody else is on the
+    /// way to.
     fn arm(
         &self,
         world: &mut World,
@@ -222,7 +235,11 @@ impl KillAtEachStep {
             .skip(offset)
             .take(STEPS.len())
             .filter(|step| others.iter().all(|other| other.step != **step))
-            .min_by_key(|step| self.kills_at(step))
+            .min_by_key(|step| {
+                let kills = self.kills_at(step);
+                let vain = self.in_vain.get(*step).copied().unwrap_or(0);
+                (kills >= self.wanted_each, kills + vain)
+            })
             .copied()
             .unwrap_or(STEPS[0]);
         let is_rare = step.starts_with("snapshot");
@@ -242,25 +259,37 @@ impl KillAtEachStep {
             node,
             step,
             began: Instant::now(),
-            is_asked_to_end: false,
+            look_owned_at: is_rare.then(Instant::now),
+            owns_since: None,
         })
     }
 
     /// Whether this life is over, and whether its end was the one that was wanted; `None` while it lasts.
-    fn look(world: &mut World, hunt: &mut Hunt) -> Option<bool> {
+    async fn look(world: &mut World, hunt: &mut Hunt) -> anyhow::Result<Option<bool>> {
         let node = &mut world.nodes[hunt.node];
         if let Some(status) = node.exit_status() {
-            return Some(status.signal() == Some(ABORTED));
+            return Ok(Some(status.signal() == Some(ABORTED)));
         }
-        let age = hunt.began.elapsed();
-        if age > PATIENCE {
+        if hunt.began.elapsed() > PATIENCE {
             node.kill();
-            return Some(false);
+            return Ok(Some(false));
         }
-        if hunt.step.starts_with("snapshot") && age > ASKED_TO_END && !hunt.is_asked_to_end {
-            hunt.is_asked_to_end = true;
-            node.terminate();
+        let now = Instant::now();
+        if hunt.look_owned_at.is_some_and(|at| at <= now) {
+            hunt.look_owned_at = Some(now + LOOK_OWNED_EVERY);
+            let owned = world.ownership().await?;
+            let node = &mut world.nodes[hunt.node];
+            if owned
+                .get(node.name())
+                .is_some_and(|owned| *owned >= OWNED_MIN)
+            {
+                let since = *hunt.owns_since.get_or_insert(now);
+                if since + OWNED_FOR <= now {
+                    hunt.look_owned_at = None;
+                    node.terminate();
+                }
+            }
         }
-        None
+        Ok(None)
     }
 }

@@ -70,6 +70,10 @@ impl Fault for FlappingLinks {
             1.0,
         );
         verdict.others_unharmed(measured);
+        verdict.remark(format!(
+            "the links flapped for {:.0} s; `--minutes 5` makes it the five minutes of the matrix",
+            self.lasted_s
+        ));
         verdict.must_have_happened("writes concerned", measured.writes.concerned.count as u64);
     }
 }
