@@ -227,6 +227,7 @@ async fn catch_up(
     if head.is_some_and(|head| head.epoch == epoch && head.seq == seq) {
         // Nothing missed, and nothing said: no need to know who asks.
         sources.found(conversation, epoch, seq);
+        outbox.note_held(conversation, epoch);
         outbox.release(conversation, ticket, Some(seq));
         return Ok(());
     }
@@ -251,6 +252,7 @@ async fn catch_up(
                 .read(holds(sources, conversation, epoch, seq))
                 .await?
             {
+                outbox.note_held(conversation, epoch);
                 from
             } else {
                 let visible = access
@@ -282,6 +284,7 @@ async fn catch_up(
         sources.metrics.edge.resyncs.inc();
         let resync = objects::resync_frame(Some(&[(conversation, head.0, head.1)]));
         outbox.feed_control(conversation, ticket, resync);
+        outbox.note_held(conversation, head.0);
         outbox.release(conversation, ticket, Some(head.1));
         return Ok(());
     }

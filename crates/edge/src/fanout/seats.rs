@@ -50,6 +50,7 @@ impl Hub {
             if self.is_current(conversation, epoch, seq) {
                 if self.rooms.is_learned(conversation) {
                     let ticket = outbox.hold(conversation);
+                    outbox.note_held(conversation, epoch);
                     outbox.release(conversation, ticket, Some(seq));
                 }
                 current += 1;

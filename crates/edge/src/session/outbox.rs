@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 
 use hubbub_domain::ids::ConversationId;
-use hubbub_domain::position::Seq;
+use hubbub_domain::position::{Epoch, Seq};
 use hubbub_wire::client::{ServerFrame, close};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -74,6 +74,11 @@ impl Outbox {
     /// The log has lost events of this conversation: what comes from now on is judged by itself.
     pub(crate) fn begin_anew(&self, conversation: ConversationId) {
         self.queue.lock().begin_anew(conversation);
+    }
+
+    /// The client is known to hold events of this epoch there.
+    pub(crate) fn note_held(&self, conversation: ConversationId, epoch: Epoch) {
+        self.queue.lock().note_held(conversation, epoch);
     }
 
     /// Whether the client was caught up there and nothing has come live since.

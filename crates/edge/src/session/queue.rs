@@ -87,7 +87,7 @@ struct Hold {
     waiting: VecDeque<Waiting>,
     /// The last event dropped out of the hold.
     dropped: Option<(Epoch, Seq)>,
-    /// The newest epoch of what a catch-up fed.
+    /// The newest epoch of what a catch-up fed, or found the client to hold.
     fed: Epoch,
 }
 
@@ -222,6 +222,14 @@ impl Queue {
         self.floors.remove(&conversation);
         if let Some(hold) = self.holds.get_mut(&conversation) {
             hold.waiting.push_back(Waiting::Anew);
+        }
+    }
+
+    /// The client is known to hold events of this epoch there, although nothing was fed: what comes live in their place under a newer one
+    /// is another event.
+    pub fn note_held(&mut self, conversation: ConversationId, epoch: Epoch) {
+        if let Some(hold) = self.holds.get_mut(&conversation) {
+            hold.fed = hold.fed.max(epoch);
         }
     }
 

@@ -216,6 +216,23 @@ fn a_resync_after_a_loss_of_lineage_names_the_newer_epoch() {
 }
 
 #[test]
+fn an_event_in_the_place_of_one_that_the_client_holds_is_noticed_although_nothing_was_fed() {
+    for (held, noticed) in [(Epoch::ZERO, false), (Epoch::new(1), true)] {
+        let mut queue = queue();
+        let ticket = queue.hold(conversation(1));
+        queue.note_held(conversation(1), held);
+        queue.release(conversation(1), ticket, Some(Seq::new(4)));
+        queue.push_event(event(1, 3));
+        assert!(!queue.is_contradicted(), "the same one");
+        queue.push_event(EventItem {
+            epoch: Epoch::new(2),
+            ..event(1, 4)
+        });
+        assert_eq!(queue.is_contradicted(), noticed);
+    }
+}
+
+#[test]
 fn live_events_that_wait_for_a_catch_up_do_not_keep_it_waiting() {
     let mut queue = queue();
     let ticket = queue.hold(conversation(1));
