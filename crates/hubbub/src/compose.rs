@@ -9,7 +9,7 @@ mod wake;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use hubbub_actors::{ActorHost, HostDeps, HostOptions};
@@ -22,7 +22,7 @@ use hubbub_cluster::{
 };
 use hubbub_domain::ids::Incarnation;
 use hubbub_domain::position::PartitionCount;
-use hubbub_edge::{Edge, EdgeDeps, EdgeLimits, EdgeOptions};
+use hubbub_edge::{Edge, EdgeDeps, EdgeLimits, EdgeOptions, StartError};
 use hubbub_event_log::{NodeRegistration, Ownership};
 use hubbub_projections::{OwnedPartitions, Projection};
 use hubbub_telemetry::Metrics;
@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::stores::Stores;
+use crate::advice::{self, advised};
 use crate::settings::Settings;
 use crate::shutdown::Signals;
 
@@ -134,19 +135,31 @@ impl Node {
     }
 
     async fn stop_softly(self) {
+        let begun = Instant::now();
+        let passed = |what: &str| {
+            tracing::info!(after_ms = millis(begun.elapsed()), "stopping: {what}");
+        };
         if !self.edge.shutdown(self.drain + EDGE_PATIENCE).await {
             tracing::warn!("some connections did not end in time");
         }
+        passed("sockets went elsewhere");
         self.ownership_ends.cancel();
         let mut fate = self.fate;
         // Handed over, or the loop was gone before.
         drop(fate.wait_for(Option::is_some).await);
+        passed("partitions are handed over");
         self.host.shutdown(Duration::from_secs(2)).await;
+        passed("actors ended");
         self.rest_ends.cancel();
         self.tasks.close();
         self.tasks.wait().await;
         self.stores.close().await;
+        passed("everything ended");
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What everything is built on.
@@ -307,7 +320,10 @@ impl Base {
         } else {
             Edge::start(options, deps).await
         };
-        started.context("start the edge")
+        started.map_err(|error| match error {
+            StartError::Listen { .. } => advised("start the edge", &error, advice::ADDRESS),
+            error => anyhow::Error::new(error).context("start the edge"),
+        })
     }
 
     /// The ownership loop; what it returns is set when the loop has ended.

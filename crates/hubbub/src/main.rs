@@ -6,6 +6,7 @@
 //!
 //! Start reading at `compose.rs`: it is the whole program from top to bottom.
 
+mod advice;
 mod cli;
 mod commands;
 mod compose;
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
     }
     match cli::run(cli::Cli::parse()) {
         Ok(code) => code,
-        Err(error) => failure(&format!("{error:#}")),
+        Err(error) => failure(&advice::sentence(error.as_ref())),
     }
 }
 

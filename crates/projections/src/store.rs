@@ -8,6 +8,7 @@ use hubbub_domain::ids::{ConversationId, UserId};
 use hubbub_domain::position::{MessageNo, Offset, PartitionId, Seq};
 use hubbub_domain::time::Timestamp;
 use sqlx::Row;
+use sqlx::migrate::MigrateError;
 
 use crate::codes;
 use crate::model::{ConversationRow, MemberState};
@@ -207,6 +208,16 @@ pub trait Store: Send + Sync + 'static {
 /// A database error as a query error: everything the driver says may pass.
 pub(crate) fn unavailable(error: sqlx::Error) -> QueryError {
     QueryError::Unavailable(Box::new(error))
+}
+
+/// Why tables could not be brought up to date: from a newer release, they stay as they are.
+pub(crate) fn schema_error(error: MigrateError) -> QueryError {
+    match error {
+        MigrateError::VersionMissing(version) => QueryError::Inconsistent(format!(
+            "their schema version is {version}, which a newer release made; run that release"
+        )),
+        other => QueryError::Unavailable(Box::new(other)),
+    }
 }
 
 pub(crate) fn to_i64(value: u64) -> i64 {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use hubbub_accounts::{Accounts, AccountsOptions, Identity};
 use hubbub_bus::{Bus, MemoryBus, NatsBus, NatsOptions};
-use hubbub_event_log::{Durability, EventLog, LogReader, PgLog, PgOptions, SqliteLog};
+use hubbub_event_log::{Durability, EventLog, LogReader, OpenError, PgLog, PgOptions, SqliteLog};
 use hubbub_projections::{PostgresOptions, Projections, Reader};
 use hubbub_telemetry::{Clock, SystemClock};
 
 use super::pools::{self, Pools};
+use crate::advice::{self, advised};
 use crate::settings::{self, Settings};
 
 /// Makes the folder for this user alone: passwords' hashes and everybody's messages are in it. One that exists stays as its owner made it.
@@ -53,10 +54,14 @@ impl Stores {
     }
 
     async fn embedded(dir: &Path) -> anyhow::Result<Self> {
-        make_private(dir).with_context(|| format!("make the data folder {}", dir.display()))?;
-        let log = SqliteLog::open(dir)
-            .await
-            .with_context(|| format!("open the log in {}", dir.display()))?;
+        make_private(dir).map_err(|error| {
+            let what = format!("make the data folder {}", dir.display());
+            advised(&what, &error, advice::FOLDER)
+        })?;
+        let log = SqliteLog::open(dir).await.map_err(|error| {
+            let what = format!("open the log in {}", dir.display());
+            unopened(error, &what, advice::FOLDER)
+        })?;
         let log = Arc::new(log);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let accounts = Accounts::open_sqlite(dir, AccountsOptions::default(), clock)
@@ -93,7 +98,7 @@ impl Stores {
         };
         let log = PgLog::open(options)
             .await
-            .context("open the log in PostgreSQL")?;
+            .map_err(|error| unopened(error, "open the log in PostgreSQL", advice::DATABASE))?;
         pools::check(&log, settings).await?;
         let owner = log.for_owner();
         let edge = log.with_own_reads("hubbub/edge", settings.edge_connections);
@@ -121,7 +126,7 @@ impl Stores {
                 .context("open the read models in PostgreSQL")?;
         let bus = NatsBus::connect(nats_options(settings, nats)?)
             .await
-            .context("connect to NATS")?;
+            .map_err(|error| advised("connect to NATS", &error, advice::BUS))?;
         Ok(Self {
             log: Arc::new(log),
             owner_log: Arc::new(owner.clone()),
@@ -145,6 +150,14 @@ impl Stores {
         if let Err(error) = self.bus.flush().await {
             tracing::debug!(%error, "flush the bus");
         }
+    }
+}
+
+/// A log that is not fit says itself what to do; for one that is not there the advice is given.
+fn unopened(error: OpenError, what: &str, advice: &'static str) -> anyhow::Error {
+    match error {
+        OpenError::Unavailable(_) => advised(what, &error, advice),
+        OpenError::Unfit(_) => anyhow::Error::new(error).context(what.to_owned()),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::store::postgres_rows::{conversation_row, member_row, message_row};
 use crate::store::{
     Applied, CONVERSATION_COLUMNS, Changes, DeadLetter, InboxPlace, MEMBER_COLUMNS,
     MESSAGE_COLUMNS, Move, Projection, RoomPlace, Store, StoredMarker, contains_pattern, limit_i64,
-    storable, to_i64, to_u64, unavailable,
+    schema_error, storable, to_i64, to_u64, unavailable,
 };
 
 /// Connections for the queries of one node's edge unless told otherwise: history, members, inbox. A query takes a millisecond or two.
@@ -65,10 +65,7 @@ impl PostgresStore {
         let mut connection = options.connect().await.map_err(unavailable)?;
         let mut migrator = sqlx::migrate!("migrations/postgres");
         migrator.dangerous_set_table_name("_migrations_projections");
-        migrator
-            .run(&mut connection)
-            .await
-            .map_err(|error| QueryError::Unavailable(Box::new(error)))?;
+        migrator.run(&mut connection).await.map_err(schema_error)?;
         connection.close().await.map_err(unavailable)
     }
 

@@ -19,8 +19,8 @@ use crate::port::{MessageRow, QueryError};
 use crate::store::sqlite_rows::{conversation_row, member_row, message_row};
 use crate::store::{
     Applied, CONVERSATION_COLUMNS, Changes, InboxPlace, MEMBER_COLUMNS, MESSAGE_COLUMNS, Move,
-    Projection, RoomPlace, Store, StoredMarker, contains_pattern, limit_i64, to_i64, to_u64,
-    unavailable,
+    Projection, RoomPlace, Store, StoredMarker, contains_pattern, limit_i64, schema_error, to_i64,
+    to_u64, unavailable,
 };
 
 /// Connections for queries: reads of SQLite run side by side in WAL mode; more than the cores of a small machine gain nothing.
@@ -56,10 +56,7 @@ impl SqliteStore {
             .map_err(unavailable)?;
         let mut migrator = sqlx::migrate!("migrations/sqlite");
         migrator.dangerous_set_table_name("_migrations_projections");
-        migrator
-            .run(&writer)
-            .await
-            .map_err(|error| QueryError::Unavailable(Box::new(error)))?;
+        migrator.run(&writer).await.map_err(schema_error)?;
         let log_file = log_file.display().to_string();
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
