@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use uuid::Uuid;
 
 use crate::history::{
-    Access, Delivery, Event, Fact, FrameSeen, History, LogRow, Operation, Socket, Time, Told,
+    Access, Delivery, Event, Fact, FrameSeen, History, LogRow, Loss, Operation, Socket, Time, Told,
 };
 
 /// A conversation and a place in it.
@@ -28,7 +28,7 @@ pub(crate) struct Index<'a> {
     pub(crate) told: HashMap<u64, Vec<&'a Delivery>>,
     /// Whether somebody's access to a conversation has changed during the run.
     changed: HashSet<(Uuid, Uuid)>,
-    losses: HashMap<Uuid, Vec<(Time, u64)>>,
+    losses: HashMap<Uuid, Vec<Loss>>,
 }
 
 /// An event as the log holds it.
@@ -98,7 +98,7 @@ impl<'a> Index<'a> {
         }
         for loss in &history.losses {
             let losses = index.losses.entry(loss.conversation).or_default();
-            losses.push((loss.at, loss.from_seq));
+            losses.push(*loss);
         }
         index
     }
@@ -149,13 +149,22 @@ impl<'a> Index<'a> {
 
     /// What was seen of this place at this time has been lost below the server since.
     pub(crate) fn is_lost(&self, (conversation, seq): At, seen_at: Time) -> bool {
-        let losses = self
-            .losses
+        let losses = self.losses_of(conversation).iter();
+        let mut of_it = losses.filter(|loss| seq >= loss.from_seq);
+        of_it.any(|loss| seen_at <= loss.at)
+    }
+
+    /// The same of something that says under which epoch it was written: whoever has not heard of the loss may still show it.
+    pub(crate) fn was_lost(&self, at: At, epoch: u64, seen_at: Time) -> bool {
+        let losses = self.losses_of(at.0).iter();
+        let mut of_it = losses.filter(|loss| at.1 >= loss.from_seq && epoch <= loss.epoch);
+        self.is_lost(at, seen_at) || of_it.any(|loss| seen_at <= loss.heard_by)
+    }
+
+    fn losses_of(&self, conversation: Uuid) -> &[Loss] {
+        self.losses
             .get(&conversation)
-            .map_or(&[][..], Vec::as_slice);
-        losses
-            .iter()
-            .any(|(at, from_seq)| seen_at <= *at && seq >= *from_seq)
+            .map_or(&[][..], Vec::as_slice)
     }
 
     /// Something of this conversation has been lost below the server.

@@ -15,6 +15,10 @@ use uuid::Uuid;
 
 use crate::wires::{To, Wires};
 
+/// How long a node may not have heard of a new owner, in milliseconds: as long as it can be without the bus and the database at once (8 s),
+/// and a look at the heads.
+const HEARD_MS: u64 = 10_000;
+
 /// The recorder of one run.
 #[derive(Default)]
 pub struct Recorder {
@@ -23,9 +27,12 @@ pub struct Recorder {
     users: Vec<UserId>,
     /// When each row was committed, and under which epoch.
     committed: BTreeMap<(PartitionId, Offset), (Epoch, Time)>,
+    last_commit_ms: u64,
     /// Conversations that the run has made.
     pub conversations: BTreeSet<ConversationId>,
     subscriptions: u64,
+    /// Rows that a failover has lost, of partitions that nobody has begun anew since.
+    lost: Vec<EventRow>,
 }
 
 /// Simulated milliseconds on the judge's clock.
@@ -60,9 +67,22 @@ impl Recorder {
 
     /// A row was committed.
     pub fn committed(&mut self, now_ms: u64, row: &EventRow) {
+        self.last_commit_ms = now_ms;
         self.conversations.insert(row.conversation);
         self.committed
             .insert((row.partition, row.offset), (row.epoch, time(now_ms)));
+    }
+
+    /// When the last row was committed, in simulated milliseconds.
+    pub const fn last_commit_ms(&self) -> u64 {
+        self.last_commit_ms
+    }
+
+    /// What was read as the last word was not.
+    pub fn reads_were_early(&mut self) {
+        for read in &mut self.history.reads {
+            read.is_quiet = false;
+        }
     }
 
     /// When a row was committed.
@@ -112,18 +132,41 @@ impl Recorder {
         }
     }
 
-    /// Rows that a failover has lost: everything committed that is not in the log any more.
-    pub fn lost(&mut self, now_ms: u64, rows: &[EventRow]) {
-        let mut first: BTreeMap<ConversationId, u64> = BTreeMap::new();
+    /// A failover has lost these rows: everything committed that is not in the log any more. Until somebody begins the partition under a new
+    /// epoch, what was lost may still be shown by whoever has it in hand.
+    pub fn failed_over(&mut self, rows: Vec<EventRow>) {
+        self.lost.extend(rows);
+    }
+
+    /// A new owner begins.
+    fn begun(&mut self, now_ms: u64, partition: PartitionId) {
+        let begun = |row: &EventRow| row.partition == partition;
+        let rows: Vec<EventRow> = self.lost.extract_if(.., |row| begun(row)).collect();
+        self.date_losses(now_ms, &rows);
+    }
+
+    /// The run ends: what nobody has noticed is dated now.
+    pub fn ends(&mut self, now_ms: u64) {
+        let rows = std::mem::take(&mut self.lost);
+        self.date_losses(now_ms, &rows);
+    }
+
+    fn date_losses(&mut self, now_ms: u64, rows: &[EventRow]) {
+        let mut first: BTreeMap<ConversationId, (u64, u64)> = BTreeMap::new();
         for row in rows {
-            let seq = first.entry(row.conversation).or_insert(row.seq.get());
+            let (seq, epoch) = first
+                .entry(row.conversation)
+                .or_insert((row.seq.get(), row.epoch.get()));
             *seq = (*seq).min(row.seq.get());
+            *epoch = (*epoch).max(row.epoch.get());
         }
-        for (conversation, from_seq) in first {
+        for (conversation, (from_seq, epoch)) in first {
             self.history.losses.push(Loss {
                 at: time(now_ms),
                 conversation: conversation.uuid(),
                 from_seq,
+                epoch,
+                heard_by: time(now_ms.saturating_add(HEARD_MS)),
             });
         }
     }
@@ -146,6 +189,9 @@ impl Recorder {
 
 /// Partitions were acquired.
 pub fn acquired(wires: &mut Wires, by: To, reason: &'static str, taken: &[Acquired]) {
+    for taken in taken {
+        wires.recorder.begun(wires.now_ms, taken.partition);
+    }
     let count = u64::try_from(taken.len()).unwrap_or(0);
     if count > 0 {
         wires.counters.add(

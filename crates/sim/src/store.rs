@@ -48,17 +48,28 @@ fn answer(wires: &mut Wires, from: To, ask: Ask) -> Option<Answer> {
     let database = wires.database.clone();
     let me = from.incarnation();
     Some(match ask {
-        Ask::OpenLane { lane, connection } => Answer::LaneOpen {
-            lane,
-            connection,
-            is_open: now(database.log.open_lane(me, lane)).is_ok(),
-        },
+        Ask::OpenLane { lane, connection } => {
+            let is_open = now(database.log.open_lane(me, lane)).is_ok();
+            if is_open {
+                let server = wires.server;
+                wires.connections.insert((from, lane, connection), server);
+            }
+            Answer::LaneOpen {
+                lane,
+                connection,
+                is_open,
+            }
+        }
         Ask::Append {
             lane,
             connection,
             batch,
         } => {
-            let outcome = append(wires, from, lane, batch);
+            let outcome = if leads_to_the_past(wires, from, lane, connection) {
+                AppendOutcome::Unknown
+            } else {
+                append(wires, from, lane, batch)
+            };
             Answer::Appended {
                 lane,
                 connection,
@@ -71,7 +82,9 @@ fn answer(wires: &mut Wires, from: To, ask: Ask) -> Option<Answer> {
             fence,
             markers,
         } => {
-            let outcome = if wires.weather.full {
+            let outcome = if leads_to_the_past(wires, from, lane, connection) {
+                AppendOutcome::Unknown
+            } else if wires.weather.full {
                 AppendOutcome::Refused(Refusal::StorageFull)
             } else {
                 match now(database.log.open_lane(me, lane)) {
@@ -164,6 +177,18 @@ fn answer(wires: &mut Wires, from: To, ask: Ask) -> Option<Answer> {
         }
         Ask::Edge(ask) => Answer::Edge(ask.answer(wires)),
     })
+}
+
+/// A connection ends with its server: what is sent over it after a failover reaches nobody.
+fn leads_to_the_past(wires: &mut Wires, from: To, lane: u16, connection: u64) -> bool {
+    let server = wires.connections.get(&(from, lane, connection));
+    let ended = server != Some(&wires.server);
+    if ended {
+        wires
+            .counters
+            .one("statements to a server that was failed over from");
+    }
+    ended
 }
 
 fn append(

@@ -443,6 +443,10 @@ pub struct Wires {
     pub lives: Vec<Option<u64>>,
     /// Kills the process of this node after so many more internal steps.
     pub armed: BTreeMap<usize, u32>,
+    /// The how-manieth server the database is; a failover leads to the next one.
+    pub server: u64,
+    /// Which server the connections of the lanes lead to: whose, of which lane, which one.
+    pub connections: BTreeMap<(To, u16, u64), u64>,
     origin: Instant,
     sockets: u64,
 }
@@ -468,6 +472,8 @@ impl Wires {
             partitions,
             lives: vec![None; nodes],
             armed: BTreeMap::new(),
+            server: 0,
+            connections: BTreeMap::new(),
             origin: Instant::now(),
             sockets: 0,
         }

@@ -4,12 +4,12 @@
 //! 0 s   nodes start      3 s  groups are made      5 s … 5 + n s  everything happens      heal      quiet      last reads, judgement
 //! ```
 
+mod healing;
+
 use hubbub_checker::Report;
-use hubbub_domain::ids::{ConversationId, UserId};
+use hubbub_domain::ids::UserId;
 use hubbub_domain::position::{Offset, PartitionCount, PartitionId};
-use hubbub_event_log::{LogReader, Ownership};
-use hubbub_projections::ReadModels;
-use hubbub_wire::stored::EventRow;
+use hubbub_event_log::Ownership;
 use uuid::Uuid;
 
 use crate::client::{Client, ClientInput};
@@ -28,10 +28,8 @@ const BEGIN_MS: u64 = 3_000;
 const TROUBLE_MS: u64 = 5_000;
 /// How long after healing the last looks are taken: longer than anything that was promised.
 const QUIET_MS: u64 = 60_000;
-/// How long after everyone is at the head the last reads are made.
-const SETTLED_MS: u64 = 2_000;
-/// How long those reads have.
-const LAST_READS_MS: u64 = 4_000;
+/// After this long nothing is waited for any more, whatever still happens.
+const JUDGED_AT_LAST_MS: u64 = 2 * QUIET_MS;
 /// Steps of one run at most: far above what any run needs, so that one that does not end is reported as such.
 const STEPS_MAX: u64 = 3_000_000;
 
@@ -66,7 +64,10 @@ pub fn run(seed: u64, prints: bool) -> Run {
     while let Some((at, event)) = world.wires.schedule.pop() {
         steps += 1;
         if matches!(event, Event::Act(Act::Judge)) {
-            break;
+            if world.is_over(at) {
+                break;
+            }
+            continue;
         }
         world.step(at, event);
         if steps >= STEPS_MAX {
@@ -85,12 +86,13 @@ pub struct World {
     clients: Vec<Client>,
     image: Option<Image>,
     image_rows: Vec<u64>,
-    /// Rows that a failover has lost, until the database is back.
-    lost: Vec<EventRow>,
     healed_ms: Option<u64>,
     owned_ms: Option<u64>,
     heads_ms: Option<u64>,
-    finished: bool,
+    /// Since when everyone is at the head, as far as is known.
+    settled_ms: Option<u64>,
+    /// When the last reads were asked for.
+    finished_ms: Option<u64>,
     /// What is wrong although the checker cannot see it.
     pub findings: Vec<String>,
 }
@@ -101,6 +103,10 @@ struct Node {
     life: u64,
     clock_offset_ms: i64,
     paused: bool,
+    /// It ends in order.
+    ends: bool,
+    /// … and was to start again before it had ended.
+    starts_again: bool,
     /// What waits while it stands still.
     deferred: Vec<NodeInput>,
 }
@@ -123,17 +129,19 @@ impl World {
                     life: 0,
                     clock_offset_ms: clock_offset(&mut random),
                     paused: false,
+                    ends: false,
+                    starts_again: false,
                     deferred: Vec::new(),
                 })
                 .collect(),
             clients: Vec::new(),
             image: None,
             image_rows: Vec::new(),
-            lost: Vec::new(),
             healed_ms: None,
             owned_ms: None,
             heads_ms: None,
-            finished: false,
+            settled_ms: None,
+            finished_ms: None,
             findings: Vec::new(),
             wires,
         };
@@ -272,7 +280,7 @@ impl World {
         // Only when what a failover has lost is behind everyone.
         let heal = until.saturating_add(if fails_over { 6_000 } else { 0 });
         act(heal, Act::Heal);
-        act(heal.saturating_add(QUIET_MS), Act::Judge);
+        act(heal.saturating_add(JUDGED_AT_LAST_MS), Act::Judge);
     }
 
     fn step(&mut self, at: u64, event: Event) {
@@ -301,11 +309,6 @@ impl World {
 
     fn reach_store(&mut self, from: To, ask: Ask) {
         if let Ask::Acquire { claims, .. } = &ask {
-            // Until a new owner begins, what a failover has lost may still be shown by whoever had it in hand.
-            let claimed =
-                |row: &EventRow| claims.iter().any(|claim| claim.partition == row.partition);
-            let begun: Vec<EventRow> = self.lost.extract_if(.., |row| claimed(row)).collect();
-            self.wires.recorder.lost(self.wires.now_ms, &begun);
             for claim in claims {
                 let Some(owner) = claim.expected_owner.map(To::of) else {
                     continue;
@@ -347,6 +350,7 @@ impl World {
             node.deferred.push(input);
             return;
         }
+        let starts_again = node.starts_again;
         let fate = match &mut node.process {
             Some(process) => process.handle(input, &mut self.wires),
             None => Fate::Lives,
@@ -359,7 +363,7 @@ impl World {
                     format!("n{} ends by itself: {end:?}", to.node)
                 });
                 self.kill(to.node);
-                if end == crate::node::owner::End::Fatal {
+                if end == crate::node::owner::End::Fatal || starts_again {
                     let back = self.wires.random.between(200, 2_000);
                     self.wires.after(back, Event::Act(Act::Start(to.node)));
                 }
@@ -375,6 +379,8 @@ impl World {
             return;
         }
         node.paused = false;
+        node.ends = false;
+        node.starts_again = false;
         node.deferred.clear();
         if let Some(life) = self.wires.lives.get_mut(number) {
             *life = None;
@@ -399,6 +405,7 @@ impl World {
             return;
         };
         if node.process.is_some() {
+            node.starts_again = node.ends;
             return;
         }
         node.life += 1;
@@ -442,6 +449,9 @@ impl World {
             Act::Drain(number) => {
                 if let Some(life) = self.wires.lives.get(number).copied().flatten() {
                     self.wires.counters.one("ends in order");
+                    if let Some(node) = self.nodes.get_mut(number) {
+                        node.ends = true;
+                    }
                     self.reach_node(To { node: number, life }, NodeInput::Drain);
                 }
             }
@@ -514,6 +524,8 @@ impl World {
         let Some(image) = self.image.take() else {
             return;
         };
+        // Also what nobody can reach at this moment is lost.
+        self.wires.database.set_away(false);
         let mut lost = Vec::new();
         for (partition, kept) in self.wires.partitions.all().zip(&self.image_rows) {
             let rows = self.wires.database.rows(partition);
@@ -523,8 +535,9 @@ impl World {
         self.wires
             .counters
             .add("commits lost by a failover", count(&lost));
-        self.lost.extend(lost);
+        self.wires.recorder.failed_over(lost);
         self.wires.database.fail_over_to(image);
+        self.wires.server = self.wires.server.saturating_add(1);
         self.wires.weather.away = true;
         self.wires.database.set_away(true);
     }
@@ -556,95 +569,6 @@ impl World {
         self.healed_ms = Some(self.wires.now_ms);
     }
 
-    // === after healing ===
-
-    fn watch_healing(&mut self) {
-        if self.owned_ms.is_none() && self.is_owned() {
-            self.owned_ms = Some(self.wires.now_ms);
-        }
-        if self.heads_ms.is_none() && self.owned_ms.is_some() && self.is_at_heads() {
-            self.heads_ms = Some(self.wires.now_ms);
-        }
-        let now = self.wires.now_ms;
-        let is_settled = self
-            .heads_ms
-            .is_some_and(|since| now >= since.saturating_add(SETTLED_MS));
-        let is_late = self
-            .healed_ms
-            .is_some_and(|healed| now >= healed.saturating_add(QUIET_MS - LAST_READS_MS));
-        if !self.finished && (is_late || (is_settled && self.is_at_heads())) {
-            self.finished = true;
-            for client in &mut self.clients {
-                client.last_reads(&mut self.wires);
-            }
-            self.wires.after(LAST_READS_MS, Event::Act(Act::Judge));
-        }
-    }
-
-    fn is_owned(&self) -> bool {
-        let Ok(rows) = now(self.wires.database.log.partitions()) else {
-            return false;
-        };
-        rows.iter().all(|row| {
-            row.owner.map(To::of).is_some_and(|owner| {
-                self.living(owner).is_some_and(|process| {
-                    process.owner().table().serving().get(&row.partition) == Some(&row.epoch)
-                })
-            })
-        })
-    }
-
-    fn is_at_heads(&self) -> bool {
-        let unreadable = self.wires.database.unreadable();
-        // Where a conversation cannot be read, whoever waits for it goes on waiting (F14).
-        if unreadable.is_empty() && !self.clients.iter().all(Client::is_settled) {
-            return false;
-        }
-        self.clients.iter().all(|client| {
-            self.wires
-                .recorder
-                .conversations
-                .iter()
-                .filter(|id| !unreadable.contains(id))
-                .all(|id| self.is_at_head(client, *id))
-        })
-    }
-
-    fn is_at_head(&self, client: &Client, id: ConversationId) -> bool {
-        let Some(stands_at) = client.stands_at(id.uuid()) else {
-            return true;
-        };
-        // Who was removed while away is not told, and stays where they were.
-        let access = now(self.wires.database.reader().access(id, client.user()));
-        if !matches!(access, Ok(Some(_))) {
-            return true;
-        }
-        now(self.wires.database.conversation_head(id))
-            .ok()
-            .flatten()
-            .is_none_or(|head| stands_at >= head.seq.get())
-    }
-
-    /// For whoever has to find out: who is not where they should be.
-    fn stragglers(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        for client in &self.clients {
-            if !client.is_settled() {
-                found.push(client.describe());
-            }
-            for id in &self.wires.recorder.conversations {
-                if !self.is_at_head(client, *id) {
-                    found.push(format!(
-                        "{} stands at {:?} of {id}",
-                        client.describe(),
-                        client.stands_at(id.uuid())
-                    ));
-                }
-            }
-        }
-        found
-    }
-
     fn end(mut self, seed: u64, steps: u64) -> Run {
         if self.heads_ms.is_none() {
             for straggler in self.stragglers() {
@@ -660,6 +584,7 @@ impl World {
         for client in &self.clients {
             client.complete(&unreadable, &mut self.wires);
         }
+        self.wires.recorder.ends(self.wires.now_ms);
         let report = judge::judge(&mut self.wires, seed, &healing);
         Run {
             seed,

@@ -23,6 +23,11 @@ fn seed_95_an_edge_that_was_behind_repeated_what_led_up_to_a_head_read_from_the_
 }
 
 #[test]
+fn seed_3471_a_failover_forgot_an_acquire_and_nobody_served_the_partition() {
+    is_clean(3471);
+}
+
+#[test]
 fn a_dozen_seeds_are_clean() {
     for seed in 0..12 {
         is_clean(seed);

@@ -118,6 +118,11 @@ pub struct Loss {
     pub conversation: Uuid,
     /// The first seq that was lost. What was seen of it or later before `at` is no longer in the log.
     pub from_seq: u64,
+    /// The newest epoch of what was lost: what is written later stands under newer ones.
+    #[serde(rename = "e")]
+    pub epoch: u64,
+    /// Until then a node may not have heard of it, and still show what was lost.
+    pub heard_by: Time,
 }
 
 /// Proof that a run has tested something; a run whose required counters are zero is void.

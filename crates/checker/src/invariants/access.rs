@@ -25,7 +25,8 @@ pub(super) fn nothing_is_shown_to_outsiders(
         let log = index.logs.get(&conversation);
         let is_visible =
             log.is_none_or(|log| log.events.is_empty() || log.is_visible_to(user, seq));
-        if !is_visible && !index.is_lost((conversation, seq), sighting.at) {
+        let was_lost = index.was_lost((conversation, seq), sighting.event.epoch, sighting.at);
+        if !is_visible && !was_lost {
             findings.found(|| {
                 format!("{:?} of {user} was shown seq {seq} of {conversation}, of which they are no member there", sighting.by)
             });

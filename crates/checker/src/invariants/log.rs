@@ -16,7 +16,7 @@ pub(super) fn acked_is_stored_once(index: &Index<'_>, findings: &mut Findings) {
             continue;
         };
         let (id, conversation) = (operation.command, operation.conversation);
-        if index.is_lost((conversation, place.seq), operation.ended_at) {
+        if index.was_lost((conversation, place.seq), place.epoch, operation.ended_at) {
             continue;
         }
         findings.looked();
@@ -127,7 +127,11 @@ pub(super) fn one_command_one_event(index: &Index<'_>, findings: &mut Findings) 
             .iter()
             .filter_map(|attempt| match &attempt.outcome {
                 Outcome::Acked(place)
-                    if !index.is_lost((*conversation, place.seq), attempt.ended_at) =>
+                    if !index.was_lost(
+                        (*conversation, place.seq),
+                        place.epoch,
+                        attempt.ended_at,
+                    ) =>
                 {
                     Some((place.epoch, place.seq, place.message_no))
                 }

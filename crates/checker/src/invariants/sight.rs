@@ -79,7 +79,7 @@ pub(super) fn everybody_sees_the_same(index: &Index<'_>, findings: &mut Findings
     }
     for sighting in index.sightings() {
         let at = (sighting.event.conversation, sighting.event.seq);
-        if !index.is_lost(at, sighting.at) {
+        if !index.was_lost(at, sighting.event.epoch, sighting.at) {
             compare(
                 &mut known,
                 at,
@@ -101,7 +101,7 @@ pub(super) fn everybody_sees_the_same(index: &Index<'_>, findings: &mut Findings
             continue;
         };
         let at = (operation.conversation, place.seq);
-        if !index.is_lost(at, operation.ended_at) {
+        if !index.was_lost(at, place.epoch, operation.ended_at) {
             let seen = ack(operation.command, place);
             compare(&mut known, at, &seen, findings, || "an ack".to_owned());
         }
@@ -112,7 +112,7 @@ pub(super) fn everybody_sees_the_same(index: &Index<'_>, findings: &mut Findings
             conversation,
             place,
         } = &seen.frame
-            && !index.is_lost((*conversation, place.seq), seen.at)
+            && !index.was_lost((*conversation, place.seq), place.epoch, seen.at)
         {
             compare(
                 &mut known,
@@ -141,7 +141,7 @@ pub(super) fn everybody_sees_the_same(index: &Index<'_>, findings: &mut Findings
                 no: Some(item.no),
                 body: None, // a page shows the latest text
             };
-            if !index.is_lost(at, read.ended_at) {
+            if !index.was_lost(at, item.epoch, read.ended_at) {
                 compare(&mut known, at, &shown, findings, || {
                     format!("a page of node {}", read.node)
                 });
@@ -180,13 +180,17 @@ fn named(by: By) -> String {
 pub(super) fn nothing_depends_on_what_is_not_stored(index: &Index<'_>, findings: &mut Findings) {
     for sighting in index.sightings() {
         let at = (sighting.event.conversation, sighting.event.seq);
-        rests_on_the_log(index, at, sighting.at, findings, || named(sighting.by));
+        let epoch = Some(sighting.event.epoch);
+        rests_on_the_log(index, at, epoch, sighting.at, findings, || {
+            named(sighting.by)
+        });
     }
     for operation in &index.history.operations {
         let (place, ended_at) = (operation.conversation, operation.ended_at);
         if let Outcome::Acked(acked) = &operation.outcome {
             let what = || format!("the ack of {}", operation.command);
-            rests_on_the_log(index, (place, acked.seq), ended_at, findings, what);
+            let (at, epoch) = ((place, acked.seq), Some(acked.epoch));
+            rests_on_the_log(index, at, epoch, ended_at, findings, what);
         }
         let is_answer = !matches!(operation.outcome, Outcome::Unknown | Outcome::Open);
         if let Some(seq) = operation.depends_on.filter(|seq| is_answer && *seq > 0) {
@@ -196,7 +200,7 @@ pub(super) fn nothing_depends_on_what_is_not_stored(index: &Index<'_>, findings:
                     operation.outcome, operation.command
                 )
             };
-            rests_on_the_log(index, (place, seq), ended_at, findings, what);
+            rests_on_the_log(index, (place, seq), None, ended_at, findings, what);
         }
     }
     for read in &index.history.reads {
@@ -209,14 +213,15 @@ pub(super) fn nothing_depends_on_what_is_not_stored(index: &Index<'_>, findings:
             } => {
                 for item in items {
                     let what = || format!("a page of node {node}");
-                    rests_on_the_log(index, (*conversation, item.seq), ended_at, findings, what);
+                    let (at, epoch) = ((*conversation, item.seq), Some(item.epoch));
+                    rests_on_the_log(index, at, epoch, ended_at, findings, what);
                 }
             }
             Reading::Inbox { entries, .. } => {
                 for entry in entries.iter().filter(|entry| entry.head_seq > 0) {
                     let what = || format!("an inbox of node {node}");
                     let at = (entry.conversation, entry.head_seq);
-                    rests_on_the_log(index, at, ended_at, findings, what);
+                    rests_on_the_log(index, at, Some(entry.epoch), ended_at, findings, what);
                 }
             }
             Reading::Search { .. } => {}
@@ -227,11 +232,13 @@ pub(super) fn nothing_depends_on_what_is_not_stored(index: &Index<'_>, findings:
 fn rests_on_the_log(
     index: &Index<'_>,
     at: At,
+    epoch: Option<u64>,
     told_at: Time,
     findings: &mut Findings,
     who: impl FnOnce() -> String,
 ) {
-    if index.is_lost(at, told_at) {
+    let was_lost = epoch.is_some_and(|epoch| index.was_lost(at, epoch, told_at));
+    if was_lost || index.is_lost(at, told_at) {
         return;
     }
     findings.looked();
