@@ -357,10 +357,10 @@ impl ReadModels for Reader {
         let after = cursor.map(cursor::room).transpose()?;
         let (unprojected, place) = self.unprojected().await?;
         let mut rows = self.store.rooms_page(query, after, limit + 1).await?;
+        let known: BTreeSet<ConversationId> = rows.iter().map(|row| row.id).collect();
         if after.is_none() {
             // Rooms made a moment ago are shown on the first page; deeper pages follow the projection.
             let needle = query.to_lowercase();
-            let known: BTreeSet<ConversationId> = rows.iter().map(|row| row.id).collect();
             for (id, events) in &unprojected {
                 let fold = folded(Fold::new(None, [], None), events);
                 let listed = fold
@@ -391,10 +391,9 @@ impl ReadModels for Reader {
         for row in rows {
             let id = row.id;
             let events = unprojected.get(&id).map(Vec::as_slice).unwrap_or_default();
-            let fold = folded(
-                Fold::new(Some(row), members.remove(&id), Some(user)),
-                events,
-            );
+            // A room made a moment ago is folded from its first event, or the reader's part in it would be left out.
+            let stored = known.contains(&id).then_some(row);
+            let fold = folded(Fold::new(stored, members.remove(&id), Some(user)), events);
             let member = fold
                 .members
                 .get(&user)

@@ -9,6 +9,7 @@ mod behaviour;
 mod behind;
 mod between;
 mod faults;
+mod rebuild;
 mod watched;
 mod world;
 
@@ -88,3 +89,15 @@ behaviours![
     a_commit_between_two_reads_changes_no_answer,
     a_batch_that_comes_again_changes_nothing;
 ];
+
+/// On SQLite: rebuilt tables stand in a folder of their own beside the same log and the same read markers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_equals_what_was_projected_live() {
+    let (world, live) = on_sqlite().await;
+    let beside = tempfile::tempdir().unwrap();
+    let log_file = SqliteLog::log_path(live.path());
+    let rebuilt = Projections::open_sqlite(beside.path(), &log_file, world.projections.log())
+        .await
+        .unwrap();
+    rebuild::equals_live(world, rebuilt).await;
+}
