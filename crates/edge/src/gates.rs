@@ -38,13 +38,15 @@ const MEMBER_READS_AT_ONCE: usize = 4;
 /// How wide the doors are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Doors {
-    /// Sockets whose session is being looked up: two short queries each.
+    /// Sockets whose session is being looked up: two short queries each. Twice the connections for accounts, so that these are busy and
+    /// a login finds few in front of it.
     pub handshakes_at_once: usize,
     /// Sockets that may wait for it; the rest is told `busy` at the upgrade.
     pub handshakes_waiting: usize,
     /// How long they wait before they are told the same.
     pub handshake_patience: Duration,
-    /// Reads at once for sockets whose cursors are looked up; up to four of each may wait for it.
+    /// Reads at once for sockets whose cursors are looked up; up to four of each may wait for it. Fewer than the connections for log and
+    /// queries together, so that a storm leaves some to those who are there already.
     pub resumes_at_once: usize,
     /// Pages of history, members and inbox read at once.
     pub history_at_once: usize,
@@ -61,10 +63,10 @@ pub struct Doors {
 impl Default for Doors {
     fn default() -> Self {
         Self {
-            handshakes_at_once: 32,
+            handshakes_at_once: 16,
             handshakes_waiting: 8_192,
             handshake_patience: HANDSHAKE_PATIENCE,
-            resumes_at_once: 16,
+            resumes_at_once: 8,
             history_at_once: 64,
             history_waiting: 512,
             search_at_once: 8,
