@@ -14,7 +14,7 @@ use hubbub_testkit::process::ServerCommand;
 use hubbub_testkit::wait::eventually;
 
 /// How long a server may look for what is not there.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Nobody listens on the port of TCP's own service multiplexer.
 const NOBODY: &str = "127.0.0.1:1";
 
