@@ -7,6 +7,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use hubbub_checker::history::SECOND;
 use rand::RngExt as _;
 use tokio::time::Instant;
 
@@ -50,6 +51,8 @@ const CONVERSATIONS: usize = 7;
 const RATE: f64 = 60.0;
 /// Pause between two looks at the processes.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Seconds that a client waits at most before it tries to connect again.
+const CLIENT_WAIT_S: u64 = 30;
 /// The signal that a process ends itself with at a fault point.
 const ABORTED: i32 = 6;
 
@@ -92,6 +95,8 @@ impl Fault for KillAtEachStep {
         let mut course = Course::usual(bench);
         course.crowd.conversations = CONVERSATIONS;
         course.rate = bench.rate.unwrap_or(RATE);
+        // Clients that found every node dead again and again wait up to 30 s before they try again, as their contract says.
+        course.checker.heads += CLIENT_WAIT_S * SECOND;
         // Whoever has just started gets partitions at once: it lives for seconds only.
         course.shape.settings.push("join_delay_ms=100".to_owned());
         course
@@ -185,6 +190,9 @@ impl Fault for KillAtEachStep {
         verdict
             .at_most(&format!("kills short of {wanted}"), number(short_of), 0.0)
             .because("the time that the row has was over first; `--minutes` gives it more");
+        verdict.remark(format!(
+            "heads (I16) are held against {CLIENT_WAIT_S} s more than elsewhere: the longest pause of a client that found no node alive"
+        ));
         verdict.remark(format!(
             "{} of {wanted} kills, with every node on its way to one at any time",
             wanted - short_of
