@@ -59,7 +59,7 @@ pub enum Fate {
     DeclaredDead,
     /// The log contradicts this process.
     Broken,
-    /// Its heartbeat keeps from everybody what it does not serve: it cannot see its rows, or the host does not let go of something.
+    /// Its heartbeat keeps from everybody what it does not serve: the host does not let go of something.
     Stuck,
 }
 
@@ -111,6 +111,7 @@ impl ClusterNode {
         let said = Said {
             state: core.state(),
             bus_ok: core.bus_ok(),
+            silent: false,
         };
         Ok(Self {
             tools: Tools {
@@ -262,7 +263,6 @@ impl ClusterNode {
         );
         self.pulse = pulse;
         if failed {
-            self.stuck.unheard();
             self.lost_sight();
         }
         if succeeded {
@@ -291,6 +291,10 @@ impl ClusterNode {
             Err(error) => {
                 tracing::warn!(%error, "read ownership");
                 self.lost_sight();
+                if self.stuck.is_silent() {
+                    // There is no heartbeat that would be followed by a look.
+                    self.next_look = Some(Instant::now() + self.heartbeat);
+                }
                 return;
             }
         };
@@ -329,6 +333,9 @@ impl ClusterNode {
             && let Some(began) = self.unsettled_look.take()
         {
             self.lease.renew(began);
+            if self.stuck.sees() {
+                tracing::info!("sees what it owns, says so again");
+            }
         }
     }
 
@@ -437,9 +444,13 @@ impl ClusterNode {
             self.core.lease_lost();
         }
         let phase = self.core.phase();
-        if self.stuck.must_end(now_ms, phase == Phase::Wedged) {
-            tracing::error!("heard by the database and without a lease for too long, stopping");
-            self.fate = Some(Fate::Stuck);
+        if self.stuck.falls_silent(now_ms, phase == Phase::Wedged) {
+            tracing::error!("heard by the database and without a lease for too long, falls silent");
+            self.start_look();
+        }
+        if self.stuck.is_silent() {
+            // A heartbeat that is not sent has not got through.
+            self.lost_sight();
         }
         if phase == Phase::Wedged {
             let effects = self.table.wedge();
@@ -481,6 +492,7 @@ impl ClusterNode {
         let said = Said {
             state: self.core.state(),
             bus_ok: self.core.bus_ok(),
+            silent: self.stuck.is_silent(),
         };
         self.said
             .send_if_modified(|now| std::mem::replace(now, said) != said);

@@ -20,6 +20,8 @@ pub(crate) struct Said {
     pub(crate) state: NodeState,
     /// Whether it has the bus.
     pub(crate) bus_ok: bool,
+    /// It says nothing at all for the time being, so that others take over what it owns.
+    pub(crate) silent: bool,
 }
 
 /// How the heartbeats went so far.
@@ -33,7 +35,7 @@ pub(crate) struct Pulse {
     pub(crate) dead: bool,
 }
 
-/// Says "alive" every `every`, and at once when there is something new to say, until cancelled or declared dead.
+/// Says "alive" every `every`, and at once when there is something new to say, until cancelled or declared dead. Nothing while it is to be silent.
 pub(crate) async fn beat(
     me: Incarnation,
     store: Arc<dyn Ownership>,
@@ -51,7 +53,14 @@ pub(crate) async fn beat(
             _ = ticks.tick() => {}
             changed = said.changed() => if changed.is_err() { return },
         }
-        let Said { state, bus_ok } = *said.borrow_and_update();
+        let Said {
+            state,
+            bus_ok,
+            silent,
+        } = *said.borrow_and_update();
+        if silent {
+            continue;
+        }
         let began = Instant::now();
         let answer = store.heartbeat(me, state, bus_ok).await;
         if let Some(metrics) = &metrics {

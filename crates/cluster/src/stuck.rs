@@ -1,49 +1,57 @@
 //! A node that is heard and of no use: its heartbeats get through, but for two leases it could not see, or not follow, what it owns. Its own
-//! heartbeat keeps its partitions from everybody else, so it must end.
+//! heartbeat keeps its partitions from everybody else, so it falls silent until it sees them again: whoever sees takes them over, and where
+//! nobody does (a database that is slow, or refuses everybody alike) it is an outage like any other, after which everything is where it was.
 //!
-//! Never: an end because of a database that does not answer. Then the heartbeats fail as well, nobody could take over, and all nodes would go at
-//! once.
+//! Never: an end of the process. What keeps one node from looking may keep all of them, and they would end together.
 
 use hubbub_event_log::port::LEASE;
 
 use crate::ownership::millis;
 
-/// How long such a node is given: its lease is over by then for the third time.
+/// How long such a node goes on saying that it is alive: its lease is over by then for the third time.
 const PATIENCE_LEASES: u64 = 2;
 
 /// Memory of that, pure; times in monotonic milliseconds of this process.
 #[derive(Debug, Default)]
 pub(crate) struct Stuck {
-    /// The last heartbeat, unless one has failed since.
+    /// The last heartbeat that got through.
     heard_ms: Option<u64>,
     /// Since when it has been heard and without a lease at every look.
     since_ms: Option<u64>,
+    silent: bool,
 }
 
 impl Stuck {
-    /// A heartbeat got through.
+    /// A heartbeat got through. One that fails in between changes nothing: the others wait a lease for the next one.
     pub(crate) fn heard(&mut self, now_ms: u64) {
         self.heard_ms = Some(now_ms);
     }
 
-    /// A heartbeat failed: the others will see this node as silent if that goes on.
-    pub(crate) fn unheard(&mut self) {
-        *self = Self::default();
+    /// Whether it says nothing at present.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent
     }
 
-    /// To be asked several times a second; `true` when this incarnation must end. `wedged` = its lease is over.
-    pub(crate) fn must_end(&mut self, now_ms: u64, wedged: bool) -> bool {
+    /// The lease is renewed: what it owns was seen, and is served here or nowhere. `true` when it was silent until now.
+    pub(crate) fn sees(&mut self) -> bool {
+        self.since_ms = None;
+        std::mem::take(&mut self.silent)
+    }
+
+    /// To be told several times a second; `true` when this node falls silent now. `wedged` = its lease is over.
+    pub(crate) fn falls_silent(&mut self, now_ms: u64, wedged: bool) -> bool {
         let lease_ms = millis(LEASE);
         // Whoever stood still was not heard in the meantime.
         let heard = self
             .heard_ms
             .is_some_and(|heard_ms| now_ms.saturating_sub(heard_ms) < lease_ms);
-        if !(wedged && heard) {
+        if self.silent || !(wedged && heard) {
             self.since_ms = None;
             return false;
         }
         let since_ms = *self.since_ms.get_or_insert(now_ms);
-        now_ms.saturating_sub(since_ms) >= lease_ms.saturating_mul(PATIENCE_LEASES)
+        self.silent = now_ms.saturating_sub(since_ms) >= lease_ms.saturating_mul(PATIENCE_LEASES);
+        self.silent
     }
 }
 
@@ -51,54 +59,70 @@ impl Stuck {
 mod tests {
     use super::*;
 
-    /// Ticks and heartbeats from `from_ms` on, until it must end or `to_ms`.
-    fn ends_at(stuck: &mut Stuck, from_ms: u64, to_ms: u64, wedged: bool) -> Option<u64> {
+    /// Ticks, and heartbeats every `beat_ms`, from `from_ms` on, until it falls silent or `to_ms`.
+    fn falls_at(
+        stuck: &mut Stuck,
+        from_ms: u64,
+        to_ms: u64,
+        beat_ms: u64,
+        wedged: bool,
+    ) -> Option<u64> {
         (from_ms..to_ms).step_by(250).find(|now_ms| {
-            if now_ms % 1_000 == 0 {
+            if now_ms % beat_ms == 0 {
                 stuck.heard(*now_ms);
             }
-            stuck.must_end(*now_ms, wedged)
+            stuck.falls_silent(*now_ms, wedged)
         })
     }
 
     #[test]
-    fn a_node_that_is_heard_and_wedged_ends_after_two_leases() {
+    fn a_node_that_is_heard_and_wedged_falls_silent_after_two_leases_until_it_sees() {
         let mut stuck = Stuck::default();
-        assert_eq!(ends_at(&mut stuck, 0, 60_000, false), None);
-        assert_eq!(ends_at(&mut stuck, 60_000, 100_000, true), Some(68_000));
+        assert_eq!(falls_at(&mut stuck, 0, 60_000, 1_000, false), None);
+        assert_eq!(
+            falls_at(&mut stuck, 60_000, 100_000, 1_000, true),
+            Some(68_000)
+        );
+        assert!(stuck.is_silent());
+        assert!(!stuck.falls_silent(120_000, true), "said once");
+        assert!(stuck.is_silent());
+        assert!(stuck.sees());
+        assert!(!stuck.is_silent());
+        assert!(!stuck.sees());
+    }
+
+    #[test]
+    fn a_heartbeat_that_fails_now_and_then_is_no_excuse() {
+        let mut stuck = Stuck::default();
+        assert_eq!(falls_at(&mut stuck, 0, 60_000, 3_000, true), Some(8_000));
     }
 
     #[test]
     fn a_lease_that_comes_back_begins_its_time_anew() {
         let mut stuck = Stuck::default();
-        assert_eq!(ends_at(&mut stuck, 0, 7_000, true), None);
-        assert_eq!(ends_at(&mut stuck, 7_000, 8_000, false), None);
-        assert_eq!(ends_at(&mut stuck, 8_000, 100_000, true), Some(16_000));
+        assert_eq!(falls_at(&mut stuck, 0, 7_000, 1_000, true), None);
+        assert_eq!(falls_at(&mut stuck, 7_000, 8_000, 1_000, false), None);
+        assert_eq!(
+            falls_at(&mut stuck, 8_000, 100_000, 1_000, true),
+            Some(16_000)
+        );
     }
 
     #[test]
-    fn a_node_without_a_database_waits_for_it() {
+    fn a_node_without_a_database_is_unheard_anyway() {
         let mut stuck = Stuck::default();
         stuck.heard(0);
         for now_ms in (0..60_000).step_by(250) {
-            if now_ms % 1_000 == 0 {
-                stuck.unheard();
-            }
-            assert!(!stuck.must_end(now_ms, true));
-        }
-        // Not even the answer comes that it failed.
-        stuck.heard(60_000);
-        for now_ms in (60_000..120_000).step_by(250) {
-            assert!(!stuck.must_end(now_ms, true));
+            assert!(!stuck.falls_silent(now_ms, true));
         }
     }
 
     #[test]
     fn a_node_that_stood_still_is_not_stuck_when_it_wakes() {
         let mut stuck = Stuck::default();
-        assert_eq!(ends_at(&mut stuck, 0, 1_000, true), None);
-        assert!(!stuck.must_end(60_000, true));
+        assert_eq!(falls_at(&mut stuck, 0, 1_000, 1_000, true), None);
+        assert!(!stuck.falls_silent(60_000, true));
         stuck.heard(60_100);
-        assert!(!stuck.must_end(60_250, true));
+        assert!(!stuck.falls_silent(60_250, true));
     }
 }

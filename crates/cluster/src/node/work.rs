@@ -18,8 +18,9 @@ use crate::ownership::Move;
 use crate::partitions::{Effect, Reason};
 use crate::port::LocalConversations;
 
-/// A look that takes longer has failed: half a lease.
-const LOOK_DEADLINE: Duration = Duration::from_secs(2);
+/// A look that takes longer has failed. It is two statements, so it has more time than a heartbeat: where the database is so slow that one of
+/// them does not get through, it should be the heartbeat. Less than a lease, which counts from the look's begin.
+const LOOK_DEADLINE: Duration = Duration::from_secs(3);
 /// An acquire that takes longer has failed, with an open outcome. A healthy one of many partitions is far below; a line that swallows everything
 /// must not keep a partition waiting for the whole of the database room's own limit.
 const ACQUIRE_DEADLINE: Duration = Duration::from_secs(4);
