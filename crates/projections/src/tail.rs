@@ -180,8 +180,14 @@ impl Tail {
             return Err(too_far_behind());
         }
         let run = self.refreshed(store, projection, head, projected).await?;
-        // A projector that moved on meanwhile leaves a part between; an event that cannot be read is told of where it stands.
-        while run.from > reached.offset || run.damaged.contains(&conversation) {
+        // A projector that moved on meanwhile leaves a part between; what ends at a hole leaves everything up to the head. An event that
+        // cannot be read, or is lost, is told of where it stands.
+        let until = if run.to < head.head {
+            head.head
+        } else {
+            run.from
+        };
+        while reached.offset < until || run.damaged.contains(&conversation) {
             match self.page(conversation, TAIL_PAGE, &mut tail).await? {
                 Some(further) => reached = further,
                 None => return Ok(tail),
@@ -258,8 +264,8 @@ impl Tail {
         Ok((entries, place))
     }
 
-    /// What is unprojected of a partition up to `head` at least, from memory as far as somebody has read it before. One reader of a partition
-    /// reads at a time. It may begin behind `projected`: as much is in the tables by now.
+    /// What is unprojected of a partition up to `head` at least, from memory as far as somebody has read it before; less when a row before it
+    /// is lost. One reader of a partition reads at a time. It may begin behind `projected`: as much is in the tables by now.
     async fn refreshed(
         &self,
         store: &dyn Store,

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use hubbub_domain::conversation::{Intent, Kind, Recorded, Role};
 use hubbub_domain::ids::ConversationId;
 use hubbub_domain::position::MessageNo;
+use hubbub_event_log::ReadError;
 use hubbub_projections::store::Applied;
-use hubbub_projections::{Anchor, Projection, Projector, ReadModels, Reader};
+use hubbub_projections::{Anchor, Projection, Projector, QueryError, ReadModels, Reader};
 
 use crate::between::Between;
 use crate::watched::Watched;
@@ -83,17 +84,22 @@ pub(crate) async fn a_removal_counts_although_no_projector_runs(mut world: World
     assert_eq!(reader.access(group, user(1)).await.unwrap(), None);
 }
 
-/// A partition with a hole stands still and is left out; every other one is projected and read.
+/// A partition with a hole stands still and is left out of lists; every other one is projected and read. Whoever opens a conversation of the
+/// holed one sees all of it, or is told that something of it is missing.
 pub(crate) async fn a_hole_stops_its_own_partition_only(mut world: World) {
     let holed = world
         .create(user(0), new_conversation(Kind::Group, &[user(1)]))
         .await;
-    let fine = elsewhere(&mut world, holed).await;
+    let fine = made_until(&mut world, |one| !in_one_partition(one, holed)).await;
+    let busy = made_until(&mut world, |one| in_one_partition(one, holed)).await;
     world.catch_up().await;
+    world.say(holed, user(0), "lost").await.unwrap();
+    // No writer makes a hole; a disk may.
+    let log = Watched::without(world.projections.log(), world.head(holed));
     world.say(holed, user(0), "behind the hole").await.unwrap();
     world.say(fine, user(0), "beside it").await.unwrap();
-    // No writer makes a hole; a disk may.
-    let log = Watched::with_a_hole_in(world.projections.log(), PARTITIONS.partition_of(holed));
+    // More than is read before somebody asks how far the projectors are, and more than a page of it.
+    world.say_many(busy, user(0), 1_300).await;
     let log = Arc::new(log);
     let reader = Reader::new(world.projections.store(), log.clone());
     for projected in [false, true] {
@@ -114,7 +120,24 @@ pub(crate) async fn a_hole_stops_its_own_partition_only(mut world: World) {
         };
         assert_eq!(unread(fine), Some(1), "projected: {projected}");
         assert!(unread(holed).is_some(), "projected: {projected}");
+        assert!(unread(busy).is_some(), "projected: {projected}");
         assert_eq!(bodies(&reader, fine, 1).await, ["beside it"]);
+
+        let summary = reader.summary(busy, user(1)).await.unwrap().unwrap();
+        assert_eq!((summary.head_no.get(), summary.unread), (1_300, 1_300));
+        assert!(summary.last_message.is_some(), "projected: {projected}");
+        let newest = reader.history(busy, user(1), Anchor::Newest, 200).await;
+        let newest = newest.unwrap().unwrap().items;
+        let numbers = newest.iter().map(|item| item.message_no.get());
+        assert!(numbers.eq(1_101..=1_300), "projected: {projected}");
+        let fold = reader.membership(busy).await.unwrap().unwrap();
+        assert_eq!(fold.as_of, world.states[&busy].last_seq());
+
+        let told = reader.access(holed, user(1)).await;
+        assert!(
+            matches!(told, Err(QueryError::Log(ReadError::Inconsistent(_)))),
+            "{told:?}"
+        );
     }
     assert_eq!(reader.lag(PARTITIONS.partition_of(fine)).await.unwrap(), 0);
     assert!(reader.lag(PARTITIONS.partition_of(holed)).await.unwrap() > 0);
@@ -265,13 +288,20 @@ async fn bodies(reader: &Reader, conversation: ConversationId, person: u8) -> Ve
         .collect()
 }
 
-/// A group in another partition than this conversation's.
-async fn elsewhere(world: &mut World, than: ConversationId) -> ConversationId {
+fn in_one_partition(one: ConversationId, other: ConversationId) -> bool {
+    PARTITIONS.partition_of(one) == PARTITIONS.partition_of(other)
+}
+
+/// A group that is as it should be; the others made on the way stay.
+async fn made_until(
+    world: &mut World,
+    is_right: impl Fn(ConversationId) -> bool,
+) -> ConversationId {
     loop {
         let group = world
             .create(user(0), new_conversation(Kind::Group, &[user(1)]))
             .await;
-        if PARTITIONS.partition_of(group) != PARTITIONS.partition_of(than) {
+        if is_right(group) {
             return group;
         }
     }

@@ -1,5 +1,4 @@
-//! A log that counts what is read of the tails of partitions, that can be made to stand still, and that may
-//! have lost a row.
+//! A log that counts what is read of the tails of partitions, that can be made to stand still, and that may have lost a row.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +14,7 @@ use tokio::sync::{Notify, watch};
 /// The log, watched.
 pub(crate) struct Watched {
     inner: Arc<dyn LogReader>,
-    holed: Option<PartitionId>,
+    lost: Option<(PartitionId, Offset)>,
     rows: AtomicUsize,
     stopped: watch::Sender<bool>,
     came: Notify,
@@ -25,19 +24,28 @@ impl Watched {
     pub(crate) fn new(inner: Arc<dyn LogReader>) -> Self {
         Self {
             inner,
-            holed: None,
+            lost: None,
             rows: AtomicUsize::new(0),
             stopped: watch::Sender::new(false),
             came: Notify::new(),
         }
     }
 
-    /// A log of which a row is lost.
-    pub(crate) fn with_a_hole_in(inner: Arc<dyn LogReader>, partition: PartitionId) -> Self {
+    /// A log of which this row is lost.
+    pub(crate) fn without(inner: Arc<dyn LogReader>, lost: (PartitionId, Offset)) -> Self {
         Self {
-            holed: Some(partition),
+            lost: Some(lost),
             ..Self::new(inner)
         }
+    }
+
+    /// Rows with a hole between them are not given out, as the real logs do.
+    fn dense(&self, rows: Vec<EventRow>) -> Result<Vec<EventRow>, ReadError> {
+        let lost = |row: &EventRow| self.lost == Some((row.partition, row.offset));
+        if rows.iter().any(lost) {
+            return Err(ReadError::Inconsistent("a row is missing".into()));
+        }
+        Ok(rows)
     }
 
     /// Rows of tails so far.
@@ -68,14 +76,11 @@ impl LogReader for Watched {
         after: Offset,
         limit: usize,
     ) -> Result<Vec<EventRow>, ReadError> {
-        if self.holed == Some(partition) {
-            return Err(ReadError::Inconsistent("a row is missing".into()));
-        }
         self.came.notify_one();
         let mut stopped = self.stopped.subscribe();
         let going = stopped.wait_for(|stopped| !stopped).await.is_ok();
         assert!(going, "the watch outlives its readers");
-        let rows = self.inner.tail(partition, after, limit).await?;
+        let rows = self.dense(self.inner.tail(partition, after, limit).await?)?;
         self.rows.fetch_add(rows.len(), Ordering::SeqCst);
         Ok(rows)
     }
@@ -86,9 +91,8 @@ impl LogReader for Watched {
         from: Seq,
         limit: usize,
     ) -> Result<Vec<EventRow>, ReadError> {
-        self.inner
-            .read_conversation(conversation, from, limit)
-            .await
+        let rows = self.inner.read_conversation(conversation, from, limit);
+        self.dense(rows.await?)
     }
 
     async fn find_command(

@@ -229,6 +229,12 @@ impl World {
         Some(recorded)
     }
 
+    /// Where the last event of this conversation's partition is.
+    pub(crate) fn head(&self, conversation: ConversationId) -> (PartitionId, Offset) {
+        let partition = PARTITIONS.partition_of(conversation);
+        (partition, self.heads[&partition])
+    }
+
     /// The stored form at the next place of its partition.
     pub(crate) fn row(&self, recorded: &Recorded) -> EventRow {
         let partition = PARTITIONS.partition_of(recorded.conversation);
