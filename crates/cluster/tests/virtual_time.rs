@@ -163,6 +163,13 @@ struct Host {
 }
 
 impl Host {
+    /// What the host does before it drops anything, also what it served before under an older epoch.
+    async fn let_go(&self) {
+        if self.line.holds_on.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+    }
+
     fn end(&self, partition: PartitionId) {
         if self.serving.lock().remove(&partition).is_some() {
             self.left.lock().insert(partition, Instant::now());
@@ -177,18 +184,18 @@ impl LocalConversations for Host {
     }
     async fn serve(&self, partition: PartitionId, epoch: Epoch, _head: Offset) {
         self.line.live().await;
+        self.let_go().await;
         self.serving.lock().insert(partition, epoch);
         self.since.lock().insert(partition, Instant::now());
     }
     async fn stop(&self, partition: PartitionId) {
         self.line.live().await;
-        if self.line.holds_on.load(Ordering::SeqCst) {
-            std::future::pending::<()>().await;
-        }
+        self.let_go().await;
         self.end(partition);
     }
     async fn drain(&self, partition: PartitionId, _patience: Duration) -> bool {
         self.line.step().await;
+        self.let_go().await;
         self.end(partition);
         self.line.step().await;
         true

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 use hubbub_bus::{Bus, Subject, SubjectPattern, SubscribeError, Subscription};
 use hubbub_domain::ids::Incarnation;
 use hubbub_domain::position::PartitionId;
@@ -44,7 +44,7 @@ pub(super) enum Outcome {
     Served(Vec<Acquired>),
     /// The host has dropped it.
     Stopped(PartitionId),
-    /// The host has not dropped it within [`STOP_MAX`].
+    /// The host has not dropped it within [`STOP_MAX`], alone or as a part of taking up or draining.
     StillThere(PartitionId),
     /// Drained; `true` when everything in flight found its definite end.
     Drained(PartitionId, bool),
@@ -101,18 +101,28 @@ impl Tools {
                 Outcome::Acquired(claims, reason, answer)
             }
             Effect::Serve(taken) => {
-                let serving = taken
-                    .iter()
-                    .map(|taken| self.host.serve(taken.partition, taken.epoch, taken.head));
-                join_all(serving).await;
-                Outcome::Served(taken)
+                let serving = taken.iter().map(async |taken| {
+                    // It begins with the end of what was served before under an older epoch.
+                    let serving = self.host.serve(taken.partition, taken.epoch, taken.head);
+                    let answer = timeout(STOP_MAX, serving).await;
+                    answer.map_err(|_late| taken.partition)
+                });
+                let served = try_join_all(serving).await;
+                match served {
+                    Ok(_all) => Outcome::Served(taken),
+                    Err(partition) => Outcome::StillThere(partition),
+                }
             }
             Effect::Stop(partition) => match timeout(STOP_MAX, self.host.stop(partition)).await {
                 Ok(()) => Outcome::Stopped(partition),
                 Err(_late) => Outcome::StillThere(partition),
             },
             Effect::Drain(moved) => {
-                let clean = self.host.drain(moved.partition, DRAIN_PATIENCE).await;
+                let draining = self.host.drain(moved.partition, DRAIN_PATIENCE);
+                let patience = DRAIN_PATIENCE.saturating_add(STOP_MAX);
+                let Ok(clean) = timeout(patience, draining).await else {
+                    return Outcome::StillThere(moved.partition);
+                };
                 // The next owner's acquire settles what is open.
                 let stopping = self.host.stop(moved.partition);
                 if clean || timeout(STOP_MAX, stopping).await.is_ok() {

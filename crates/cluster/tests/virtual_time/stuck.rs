@@ -73,3 +73,30 @@ async fn a_node_whose_host_does_not_let_go_ends() {
     assert_eq!(two.task.await.unwrap(), Fate::Stuck);
     one.serves(16).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_host_does_not_let_go_of_what_it_hands_over_ends() {
+    let world = World::new().await;
+    let (one, two) = world.pair().await;
+    // Given a host that drops nothing, and a bus whose loss makes its node hand everything over.
+    two.line.holds_on.store(true, Ordering::SeqCst);
+    two.cut_bus(true);
+    assert_eq!(fate(two).await, Fate::Stuck);
+    one.serves(16).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_host_does_not_take_up_what_is_new_ends() {
+    let world = World::new().await;
+    let (one, two) = world.pair().await;
+    // Given a host that hangs when it takes something up, and partitions that come to it.
+    two.line.holds_on.store(true, Ordering::SeqCst);
+    one.kill();
+    assert_eq!(fate(two).await, Fate::Stuck);
+}
+
+/// How a node ends, in virtual minutes.
+async fn fate(node: Node) -> Fate {
+    let ending = tokio::time::timeout(Duration::from_mins(10), node.task);
+    ending.await.unwrap().unwrap()
+}
