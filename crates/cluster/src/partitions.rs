@@ -12,7 +12,7 @@
 //!
 //! Never: a clock, a wait, a judgement about who is alive.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use hubbub_domain::ids::Incarnation;
 use hubbub_domain::position::{Epoch, PartitionId};
@@ -112,8 +112,8 @@ pub struct PartitionTable {
     waiting: VecDeque<Move>,
     /// An acquire of what is in doubt failed: not again before [`PartitionTable::retry_doubts`].
     doubts_rest: bool,
-    /// Recovering, and by the rows no longer this node's: the host is busy taking them up, and told to drop them when it has.
-    forfeited: BTreeSet<PartitionId>,
+    /// Recovering under an epoch, and by the rows no longer this node's: the host is busy taking them up, and told to drop them when it has.
+    forfeited: BTreeMap<PartitionId, Epoch>,
 }
 
 impl PartitionTable {
@@ -124,7 +124,7 @@ impl PartitionTable {
             entries: BTreeMap::new(),
             waiting: VecDeque::new(),
             doubts_rest: false,
-            forfeited: BTreeSet::new(),
+            forfeited: BTreeMap::new(),
         }
     }
 
@@ -222,7 +222,7 @@ impl PartitionTable {
             if let Some(PartitionState::Recovering(epoch)) = self.entries.get(&row.partition)
                 && row.epoch > *epoch
             {
-                self.forfeited.insert(row.partition);
+                self.forfeited.insert(row.partition, *epoch);
             }
         }
         for row in rows.iter().filter(|row| row.owner == Some(self.me)) {
@@ -325,7 +325,11 @@ impl PartitionTable {
         let mut news = Vec::new();
         let mut stops = Vec::new();
         for taken in taken {
-            let forfeited = self.forfeited.remove(&taken.partition);
+            // What the host says of an older epoch settles nothing for the one it takes up now.
+            let forfeited = self.forfeited.get(&taken.partition) == Some(&taken.epoch);
+            if forfeited {
+                self.forfeited.remove(&taken.partition);
+            }
             let state = self.entries.get_mut(&taken.partition);
             // In between the host may have said that it is in doubt.
             if let Some(state) =
@@ -406,8 +410,8 @@ impl PartitionTable {
                 Some(Effect::Stop(partition))
             }
             // The host is busy taking it up: dropped when it has.
-            PartitionState::Recovering(_) => {
-                self.forfeited.insert(partition);
+            PartitionState::Recovering(epoch) => {
+                self.forfeited.insert(partition, *epoch);
                 None
             }
             PartitionState::Acquiring { .. }

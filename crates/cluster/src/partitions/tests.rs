@@ -137,6 +137,48 @@ fn what_was_lost_while_the_host_took_it_up_keeps_the_lease_open_until_it_is_drop
 }
 
 #[test]
+fn what_was_lost_under_an_older_epoch_is_still_dropped_when_the_host_has_answered_for_a_newer_one()
+{
+    // Given a partition that the host takes up under epoch 5, in doubt meanwhile and taken again under epoch 6.
+    let wish = claim(ONE, None, 4);
+    let mut table = PartitionTable::new(me());
+    let _acquire = table.claim(vec![wish], false);
+    let _serve = table.acquired(&[wish], vec![taken(ONE, 5)]);
+    let again = claim(ONE, Some(me()), 5);
+    let acquire = table.signal(signal(PartitionSignal::InDoubt, 5));
+    assert_eq!(acquire, vec![Effect::Acquire(vec![again], Reason::InDoubt)]);
+    let _serve = table.acquired(&[again], vec![taken(ONE, 6)]);
+    // When the rows name somebody else under epoch 7, and then the host answers for epoch 5.
+    assert_eq!(table.abandon(&[ONE]), vec![]);
+    assert_eq!(table.served(&[taken(ONE, 5)]), vec![]);
+    // Then what it takes up under epoch 6 is forfeited as before.
+    assert!(table.has_fenced());
+    assert_eq!(table.served(&[taken(ONE, 6)]), vec![Effect::Stop(ONE)]);
+    assert!(table.serving().is_empty());
+}
+
+#[test]
+fn what_was_lost_under_an_older_epoch_does_not_count_against_a_newer_one() {
+    // Given a partition that the host takes up under epoch 5 and that the rows no longer give to this node.
+    let wish = claim(ONE, None, 4);
+    let mut table = PartitionTable::new(me());
+    let _acquire = table.claim(vec![wish], false);
+    let _serve = table.acquired(&[wish], vec![taken(ONE, 5)]);
+    assert_eq!(table.abandon(&[ONE]), vec![]);
+    // When the host says that it is in doubt, and it is acquired anew after all.
+    let again = claim(ONE, Some(me()), 5);
+    let _acquire = table.signal(signal(PartitionSignal::InDoubt, 5));
+    let _serve = table.acquired(&[again], vec![taken(ONE, 6)]);
+    // Then it is served under the newer epoch, in whatever order the host answers.
+    assert_eq!(
+        table.served(&[taken(ONE, 6)]),
+        vec![Effect::AnnounceTaken(vec![(ONE, Epoch::new(6))])]
+    );
+    assert_eq!(table.served(&[taken(ONE, 5)]), vec![]);
+    assert!(!table.has_fenced());
+}
+
+#[test]
 fn an_open_append_means_a_new_epoch_before_anything_else() {
     let mut table = serving();
     let wish = claim(ONE, Some(me()), 5);
