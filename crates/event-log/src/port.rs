@@ -150,7 +150,7 @@ pub trait LogReader: Send + Sync + 'static {
     /// All markers of a conversation, ascending by user.
     async fn markers(&self, conversation: ConversationId) -> Result<Vec<Marker>, ReadError>;
 
-    /// Whether the store keeps what it commits, as far as was seen at the last look (once a minute): a node of a store that is not fit should not
+    /// Whether the store keeps what it commits, as far as was seen at the last looks (once a minute, once a second while in doubt): a node of a store that is not fit should not
     /// be sent people.
     fn is_fit(&self) -> bool {
         true

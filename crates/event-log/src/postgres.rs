@@ -12,6 +12,7 @@ mod append;
 mod checks;
 mod connect;
 mod fault;
+mod fitness;
 mod heads;
 mod lane;
 mod markers;
@@ -25,7 +26,6 @@ mod snapshots;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use hubbub_domain::ids::Incarnation;
@@ -36,6 +36,7 @@ use self::checks::Demands;
 pub use self::checks::Durability;
 use self::connect::Pool;
 pub use self::connect::PoolUse;
+use self::fitness::Fitness;
 pub use self::places::ServerPlaces;
 use crate::port::{EventLog, Lane, OpenError, StoreError};
 
@@ -62,7 +63,7 @@ pub struct PgOptions {
     pub migrate: bool,
     /// Accepts a server that may lose what it committed. For experiments only.
     pub allow_unsafe: bool,
-    /// What a commit must have survived before it counts: checked when opening and once a minute.
+    /// What a commit must have survived before it counts: checked when opening, by each lane, and once a minute.
     pub durability: Durability,
 }
 
@@ -117,8 +118,8 @@ struct Shared {
     owner: Pool,
     /// Held by the acquire under way.
     acquiring: tokio::sync::Mutex<()>,
-    /// What the minutely check found last.
-    fit: Arc<AtomicBool>,
+    /// What the looks found, for the lanes.
+    fitness: Arc<Fitness>,
     upkeep: AbortHandle,
 }
 
@@ -155,8 +156,8 @@ impl PgLog {
             "hubbub/owner",
             usize::from(options.owner_reads.max(1)),
         );
-        let fit = Arc::new(AtomicBool::new(true));
-        let upkeep = segments::keep_up(readers.clone(), options.demands(), Arc::clone(&fit));
+        let fitness = Arc::new(Fitness::default());
+        let upkeep = segments::keep_up(readers.clone(), options.demands(), Arc::clone(&fitness));
         Ok(Self {
             readers: readers.clone(),
             shared: Arc::new(Shared {
@@ -167,13 +168,13 @@ impl PgLog {
                 readers,
                 owner,
                 acquiring: tokio::sync::Mutex::default(),
-                fit,
+                fitness,
                 upkeep: tokio::spawn(upkeep).abort_handle(),
             }),
         })
     }
 
-    /// Ends the minutely look and closes the pools; lanes end by themselves. Calls that come later are answered as unavailable.
+    /// Ends the looks and closes the pools; lanes end by themselves. Calls that come later are answered as unavailable.
     pub async fn close(&self) {
         self.shared.upkeep.abort();
         self.shared.control.close().await;
@@ -226,18 +227,13 @@ impl PgLog {
 #[async_trait]
 impl EventLog for PgLog {
     async fn open_lane(&self, me: Incarnation, lane: u16) -> Result<Box<dyn Lane>, OpenError> {
-        if !self.shared.fit.load(Ordering::Relaxed) {
-            return Err(OpenError::Unfit(
-                "the database server may lose what it commits; see the log".to_owned(),
-            ));
-        }
         let Shared {
             server,
             demands,
-            fit,
+            fitness,
             ..
         } = &*self.shared;
-        let lane = lane::open(server, me, lane, *demands, Arc::clone(fit)).await?;
+        let lane = lane::open(server, me, lane, *demands, Arc::clone(fitness)).await?;
         Ok(Box::new(lane))
     }
 

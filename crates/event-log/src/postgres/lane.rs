@@ -4,7 +4,6 @@
 //! drops the connection without a word: no cancel, no rollback, the server ends the statement by itself.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use hubbub_domain::ids::Incarnation;
@@ -14,6 +13,7 @@ use sqlx::{Executor as _, PgConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::checks::Demands;
+use super::fitness::Fitness;
 use super::{append, checks, connect, fault, markers};
 use crate::batch::{Expected, coalesce};
 use crate::dense::Ends;
@@ -37,22 +37,24 @@ enum Statement {
 /// Connects, checks and prepares, so that the first append costs one round trip like every other.
 ///
 /// All demands are checked in this very session: it may have other settings than the session of the minutely look, and lead to another
-/// server. What that look finds later is in `fit`: while it is `false` the lane stores nothing.
+/// server. What it finds good is good, whatever a look found before. What looks find later is in `fitness`: while the server is not fit the
+/// lane stores nothing.
 pub(super) async fn open(
     server: &PgConnectOptions,
     me: Incarnation,
     number: u16,
     demands: Demands,
-    fit: Arc<AtomicBool>,
+    fitness: Arc<Fitness>,
 ) -> Result<PgLane, OpenError> {
     let mut connection = connect::lane(server, me, number).await?;
     checks::check(&mut connection, demands).await?;
+    fitness.found_good();
     for statement in [append::APPEND, append::APPEND_JOINED, markers::WRITE] {
         let statement = sqlx::SqlSafeStr::into_sql_str(statement);
         connection.prepare(statement).await.map_err(fault::open)?;
     }
     let (jobs, queue) = mpsc::channel(JOBS_WAITING_MAX);
-    tokio::spawn(run(connection, queue, fit));
+    tokio::spawn(run(connection, queue, fitness));
     Ok(PgLane { jobs })
 }
 
@@ -95,10 +97,10 @@ impl Lane for PgLane {
     }
 }
 
-async fn run(mut connection: PgConnection, mut jobs: mpsc::Receiver<Job>, fit: Arc<AtomicBool>) {
+async fn run(mut connection: PgConnection, mut jobs: mpsc::Receiver<Job>, fitness: Arc<Fitness>) {
     let mut ends = Ends::default();
     while let Some(Job { statement, reply }) = jobs.recv().await {
-        if !fit.load(Ordering::Relaxed) {
+        if !fitness.is_fit() {
             let _gave_up_waiting = reply.send(AppendOutcome::Refused(Refusal::Unfit)).is_err();
             continue;
         }

@@ -2,8 +2,6 @@
 //!
 //! Never: a lock that an append would wait for; a hole passed over.
 
-use std::sync::atomic::Ordering;
-
 use async_trait::async_trait;
 use bytes::Bytes;
 use hubbub_domain::ids::{CommandId, ConversationId, UserId};
@@ -72,7 +70,7 @@ impl PgLog {
 #[async_trait]
 impl LogReader for PgLog {
     fn is_fit(&self) -> bool {
-        self.shared.fit.load(Ordering::Relaxed)
+        self.shared.fitness.is_fit()
     }
 
     #[tracing::instrument(name = "log.tail", level = "debug", skip_all, fields(partition = partition.get(), after = after.get()))]

@@ -5,18 +5,21 @@
 //! unique index of every attached child: a few microseconds each.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use tokio::time::Instant;
 
 use super::checks::Demands;
 use super::connect::{Pool, in_time};
+use super::fitness::Fitness;
 use super::{checks, fault};
 use crate::port::OpenError;
 
 /// Between two looks at the server's settings and the week (ARCHITECTURE.md §4: every minute).
 const UPKEEP_EVERY: Duration = Duration::from_mins(1);
+/// Between two looks at a server that was found unfit at the last one: a standby that is back must not wait long for the first message.
+const DOUBT_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Children that exist before their week begins.
 const WEEKS_AHEAD: i16 = 1;
 /// Ends the name of a child's index on (conversation, command).
@@ -146,30 +149,38 @@ async fn advance(connection: &mut PgConnection, segment: i16) -> Result<(), sqlx
     .map(|_| ())
 }
 
-/// Looks every minute: at the server's settings, at the week.
-pub(super) async fn keep_up(pool: Pool, demands: Demands, fit: Arc<AtomicBool>) {
-    let mut ticks = tokio::time::interval(UPKEEP_EVERY);
+/// Looks every minute, and every second while the server is in doubt: at its settings, at the week.
+pub(super) async fn keep_up(pool: Pool, demands: Demands, fitness: Arc<Fitness>) {
+    let mut ticks = tokio::time::interval(DOUBT_LOOK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut due = Instant::now();
     loop {
-        ticks.tick().await;
-        if let Err(error) = look(&pool, demands, &fit).await {
-            tracing::warn!(%error, "the minutely look at the log's database failed");
+        let now = ticks.tick().await;
+        if now < due && !fitness.is_in_doubt() {
+            continue;
+        }
+        due = now + UPKEEP_EVERY;
+        if let Err(error) = look(&pool, demands, &fitness).await {
+            tracing::warn!(%error, "a look at the log's database failed");
         }
     }
 }
 
-pub(super) async fn look(pool: &Pool, demands: Demands, fit: &AtomicBool) -> Result<(), OpenError> {
+/// One look. What the server lacks is told to `fitness`; an error is a look that was not possible and changes no verdict.
+pub(super) async fn look(
+    pool: &Pool,
+    demands: Demands,
+    fitness: &Fitness,
+) -> Result<(), OpenError> {
     let mut borrowed = pool.borrow().await.map_err(fault::open)?;
     let connection = borrowed.connection();
     match checks::check(connection, demands).await {
-        Ok(()) => {
-            if !fit.swap(true, Ordering::Relaxed) {
-                tracing::info!("the database server is fit for the log again");
-            }
-        }
+        Ok(()) => fitness.found_good(),
         Err(OpenError::Unfit(sentence)) => {
-            tracing::error!(%sentence, "the database server is not fit for the log any more; nothing is stored until it is");
-            fit.store(false, Ordering::Relaxed);
+            fitness.found_bad(&sentence);
+            // The connection is not given back: a session keeps settings that were changed for new ones, so this one might never see the
+            // repair. Nor is a segment made: its commit would wait for the standby that is away.
+            return Ok(());
         }
         Err(unavailable) => return Err(unavailable),
     }
