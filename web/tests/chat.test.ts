@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { ACK_SLOW_MS } from "../src/model/reduce-outbox.ts";
 import { isServerSlow } from "../src/model/selectors.ts";
-import type { ClientFrame } from "../src/wire/frames.gen.ts";
+import type { ClientFrame, ServerFrame } from "../src/wire/frames.gen.ts";
 import { type Client, idOf, type Stage, seenTexts, stage } from "./arrange.ts";
 
 const MINUTE = 60_000;
@@ -323,6 +323,47 @@ describe("coming back", () => {
     open(ada, id);
     await clock.advance(0);
     expect(seenTexts(ada.model(), id)).toEqual(["old 1", "old 2", "left out"]);
+  });
+
+  it.each([true, false])("reads one page for many outlines (in one flush: %s)", async (together) => {
+    const { ada, users, id, clock, server, place } = await pair(2);
+    open(ada, id);
+    await clock.advance(0);
+    server.outlines = true;
+    server.holdBack(ada.browser);
+    for (let no = 3; no <= 40; no += 1) server.say(place, users.bob, `old ${no}`);
+    const [heard, asked] = [server.heard.length, server.asked.length];
+    const flush: ServerFrame[] = [];
+    server.release(ada.browser, (frames) => {
+      if (together) flush.push(...frames);
+      return together ? [] : frames;
+    });
+    server.push(ada.browser, flush);
+    await clock.advance(0);
+    expect(seenTexts(ada.model(), id)).toEqual(Array.from({ length: 40 }, (_, index) => `old ${index + 1}`));
+    expect(server.heard.slice(heard).filter((frame) => frame.t === "open")).toHaveLength(1);
+    expect(server.asked.slice(asked).filter((path) => path.includes("/messages"))).toHaveLength(1);
+    expect(ada.model().conversations.get(id)?.summary.unread).toBe(40);
+  });
+
+  it.each([0, 2])("reads on behind a page that is older than an outline (page of %s)", async (before) => {
+    const { ada, users, id, clock, server, place } = await pair(before);
+    server.holdPages = true;
+    open(ada, id);
+    await clock.advance(0);
+    server.holdPages = false;
+    server.outlines = true;
+    server.say(place, users.bob, "left out");
+    server.outlines = false;
+    server.say(place, users.bob, "in full");
+    await clock.advance(0);
+    server.releasePages();
+    await clock.advance(0);
+    const old = Array.from({ length: before }, (_, index) => `old ${index + 1}`);
+    expect(seenTexts(ada.model(), id)).toEqual([...old, "left out", "in full"]);
+    server.say(place, users.bob, "live");
+    await clock.advance(0);
+    expect(seenTexts(ada.model(), id)).toEqual([...old, "left out", "in full", "live"]);
   });
 
   it("fetches event by event after a `resync` that is near", async () => {

@@ -77,6 +77,9 @@ export class FakeServer {
   readonly browsers = new Set<Browser>();
   /** Live events come without words, as in a very large room that is not on the screen. */
   outlines = false;
+  /** While true, pages of history are read but do not arrive before `releasePages`. */
+  holdPages = false;
+  private readonly heldPages: (() => void)[] = [];
   /** Every frame a client sent, in order. */
   readonly heard: ClientFrame[] = [];
   readonly asked: string[] = [];
@@ -199,6 +202,10 @@ export class FakeServer {
     const frames = change(socket.held);
     socket.held = null;
     for (const frame of frames) socket.deliver([frame]);
+  }
+
+  releasePages(): void {
+    for (const arrive of this.heldPages.splice(0)) arrive();
   }
 
   push(browser: Browser, frames: readonly ServerFrame[]): void {
@@ -418,6 +425,8 @@ export class FakeServer {
         path: path.replace("/api/v1", ""),
         body,
       });
+      if (this.holdPages && path.includes("/messages"))
+        await new Promise<void>((arrive) => this.heldPages.push(arrive));
       return new Response(answer.status === 204 ? null : JSON.stringify(answer.body), {
         status: answer.status,
       });

@@ -69,6 +69,13 @@ async function run(seed: number): Promise<void> {
     () => {
       server.down = !server.down;
     },
+    () => {
+      server.outlines = !server.outlines;
+    },
+    () => {
+      server.holdPages = !server.holdPages;
+      if (!server.holdPages) server.releasePages();
+    },
     () => clock.advance(Math.floor(random() * 4_000)),
   ];
   const neverAhead = () => {
@@ -89,6 +96,9 @@ async function run(seed: number): Promise<void> {
   // Peace: everything works again, and everyone looks at the whole conversation.
   server.down = false;
   server.swallowAcks = false;
+  server.outlines = false;
+  server.holdPages = false;
+  server.releasePages();
   server.refusals.length = 0;
   for (const { browser } of clients) server.release(browser);
   await clock.advance(120_000);

@@ -7,7 +7,7 @@ import type { UserId } from "../wire/ids.ts";
 import type { LogEvent, Message, Summary } from "../wire/types.ts";
 import type { Conversation } from "./state.ts";
 import { streamAt } from "./stream.ts";
-import { append, change, coversAfter } from "./window.ts";
+import { append, change, coversAfter, type Window } from "./window.ts";
 
 /** How long someone counts as typing after their last sign of it, in milliseconds. */
 export const TYPING_SHOWN_MS = 6_000;
@@ -73,11 +73,15 @@ export function adopt(
   return readUpTo(base, Math.max(mark, present.summary.read_no, fresh.read_no), me);
 }
 
+/** What an outline leaves out is read: the run ends before it, and what follows must not close up. */
+const take = (window: Window, message: Message, outlined: boolean): Window =>
+  outlined ? { ...window, moreAfter: true } : append(window, message);
+
 function sent(
   conversation: Conversation,
   event: LogEvent,
   no: number,
-  body: string | null,
+  { body, outline }: Extract<LogEvent["event"], { kind: "message_sent" }>,
   me: UserId,
 ): Conversation {
   const mine = event.by === me;
@@ -91,7 +95,7 @@ function sent(
     edited: false,
     command_id: mine ? event.command_id : null,
   };
-  const window = conversation.window === null ? null : append(conversation.window, message);
+  const window = conversation.window === null ? null : take(conversation.window, message, outline === true);
   const typing = new Map(conversation.typing);
   typing.delete(event.by);
   const shown = { ...conversation, window, typing, activity: Math.max(conversation.activity, event.at) };
@@ -154,7 +158,7 @@ function applyBody(conversation: Conversation, event: LogEvent, me: UserId): Con
   const what = event.event;
   switch (what.kind) {
     case "message_sent":
-      return sent(conversation, event, what.message_no, what.body, me);
+      return sent(conversation, event, what.message_no, what, me);
     case "message_edited":
       return edited(conversation, what.target_no, (message) => ({
         ...message,

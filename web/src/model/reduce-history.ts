@@ -22,9 +22,11 @@ export function pass(turn: Turn, id: ConversationId, passed: Passed): void {
   const me = turn.model.me.id;
   let next: Conversation = { ...present, stream: passed.stream };
   for (const event of passed.ready) next = apply(next, event, me);
-  // What an outline leaves out is read as history when the room is shown.
+  // What an outline leaves out is read as history when the room is shown. A first page on its way is read on from when it is here:
+  // outlines come in crowds, and each with a page of its own would be a room that stays blank.
   const outlined = passed.ready.some(({ event }) => event.kind === "message_sent" && event.outline === true);
-  if (outlined) next = withoutWindow(next);
+  const restart = outlined && !present.loading.first;
+  if (restart) next = withoutWindow(next);
   turn.put(next);
   arrived(
     turn,
@@ -33,7 +35,7 @@ export function pass(turn: Turn, id: ConversationId, passed: Passed): void {
   settle(turn, id);
   turn.need(passed.ready.filter((event) => event.event.kind === "message_sent").map((event) => event.by));
   askForGap(turn, id);
-  if (!outlined || turn.model.opened !== id) return;
+  if (!restart || turn.model.opened !== id) return;
   // The node may have overlooked under load that the room is on the screen.
   if (turn.model.live) turn.emit({ do: "send", frame: { t: "open", conversation_id: id } });
   load(turn, id, "newest");
@@ -250,7 +252,11 @@ export function page(turn: Turn, answer: Extract<Input, { on: "page" }>): void {
   );
   turn.need(answer.items.map((message) => message.by));
   // Messages came while the page was on its way and it does not hold them: read on until the head is reached.
-  if (answer.side === "newest" && window.moreAfter) load(turn, answer.id, "after");
+  if (answer.side !== "newest") return;
+  if (window.moreAfter) load(turn, answer.id, "after");
+  // Nothing to read on from: the first message of all came as an outline meanwhile.
+  else if (window.items.length === 0 && conversation.window?.moreAfter === true)
+    load(turn, answer.id, "newest");
 }
 
 export function pageFailed(turn: Turn, answer: Extract<Input, { on: "page_failed" }>): void {

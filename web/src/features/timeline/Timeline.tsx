@@ -38,7 +38,8 @@ export function Timeline({ id, focusNo, sent }: TimelineProps) {
   const [atEnd, setAtEnd] = useState(false);
   const list = useRef<ListHandle>(null);
   const messages = window_?.items ?? NO_MESSAGES;
-  const moreAfter = window_?.moreAfter ?? false;
+  // Before its first page is here a window ends nowhere: what the person writes meanwhile is shown.
+  const moreAfter = window_?.ready === true && window_.moreAfter;
   useReading(id, atEnd);
 
   const rows = useMemo(
@@ -49,7 +50,7 @@ export function Timeline({ id, focusNo, sent }: TimelineProps) {
   const after = useCallback(() => chat.dispatch({ on: "load", id, side: "after" }), [chat, id]);
   const toEnd = useCallback(() => {
     const held = chat.get().conversations.get(id)?.window;
-    if (held?.moreAfter) chat.dispatch({ on: "load", id, side: "newest" });
+    if (held?.ready === true && held.moreAfter) chat.dispatch({ on: "load", id, side: "newest" });
     else list.current?.toEnd();
   }, [chat, id]);
 
