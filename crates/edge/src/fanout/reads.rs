@@ -14,7 +14,7 @@ use hubbub_wire::client::outbound::Added;
 use hubbub_wire::stored::EventRow;
 
 use crate::fanout::jobs::{CHANGED_MAX, SURVEY_DEADLINE, persist};
-use crate::fanout::mend::{Given, Left, Lost};
+use crate::fanout::mend::{Given, Left, Lost, MembersAt};
 use crate::fanout::rooms::{fold, unfold};
 use crate::fanout::{FanOutDeps, JOB_RETRY};
 use crate::objects;
@@ -24,6 +24,8 @@ use crate::resume::void_from;
 const FOLD_ROWS: usize = 1_000;
 /// Looks at what is left of one conversation, while the store answers otherwise; then it counts as one that cannot be read.
 const LOSS_ATTEMPTS_MAX: u32 = 5;
+/// Reads of members that seem to be ahead of the log; then they count as members that cannot be read.
+const AHEAD_ATTEMPTS_MAX: u32 = 5;
 /// Changed accounts whose sessions a survey looks up itself; of more the fan-out asks for those that have sockets here.
 const SURVEYED_USERS_MAX: usize = 32;
 
@@ -178,41 +180,66 @@ pub(super) async fn summary_frame(
 }
 
 /// Ascending members after the event before `before`, or after the last one that is stored.
+///
+/// A failover that loses commits between the two reads of it looks as if the members were ahead of the log: then both are read anew.
 pub(super) async fn members_before(
     deps: &FanOutDeps,
     conversation: ConversationId,
     before: Option<Seq>,
-) -> Result<(Vec<UserId>, Seq), QueryError> {
+) -> Result<MembersAt, QueryError> {
+    for _ in 0..AHEAD_ATTEMPTS_MAX {
+        if let Some(members) = members_if_not_ahead(deps, conversation, before).await? {
+            return Ok(members);
+        }
+        tokio::time::sleep(JOB_RETRY).await;
+    }
+    Err(QueryError::Inconsistent(
+        "a projection is ahead of the log".to_owned(),
+    ))
+}
+
+/// `None` when the log does not hold what the members are folded from.
+async fn members_if_not_ahead(
+    deps: &FanOutDeps,
+    conversation: ConversationId,
+    before: Option<Seq>,
+) -> Result<Option<MembersAt>, QueryError> {
     let _place = deps.gates.members.enter().await.ok();
     let fallback = before.map_or(Seq::ZERO, Seq::prev);
     let Some(now) = deps.read_models.membership(conversation).await? else {
-        return Ok((Vec::new(), fallback));
+        return Ok(Some((Vec::new(), fallback)));
     };
     let mut members = now.members;
     members.sort_unstable();
     let Some(before) = before else {
-        return Ok((members, now.as_of));
+        return Ok(Some((members, now.as_of)));
     };
     if now.as_of >= before {
-        let events = events_between(deps, conversation, before, now.as_of).await?;
+        let Some(events) = events_between(deps, conversation, before, now.as_of).await? else {
+            return Ok(None);
+        };
         for event in events.iter().rev() {
             unfold(&mut members, event);
         }
     } else {
-        for event in events_between(deps, conversation, now.as_of.next(), before.prev()).await? {
+        let between = events_between(deps, conversation, now.as_of.next(), before.prev());
+        let events = between.await?.ok_or_else(|| {
+            QueryError::Inconsistent("the log does not lead up to an event".to_owned())
+        })?;
+        for event in events {
             fold(&mut members, &event);
         }
     }
-    Ok((members, before.prev()))
+    Ok(Some((members, before.prev())))
 }
 
-/// Events from `from` to `to`, both inclusive, ascending.
-pub(super) async fn events_between(
+/// Events from `from` to `to`, both inclusive, ascending; `None` when the log does not reach that far.
+async fn events_between(
     deps: &FanOutDeps,
     conversation: ConversationId,
     from: Seq,
     to: Seq,
-) -> Result<Vec<Event>, QueryError> {
+) -> Result<Option<Vec<Event>>, QueryError> {
     let mut events = Vec::new();
     let mut next = from;
     while next <= to {
@@ -221,9 +248,7 @@ pub(super) async fn events_between(
             .read_conversation(conversation, next, FOLD_ROWS)
             .await?;
         if rows.is_empty() {
-            return Err(QueryError::Inconsistent(
-                "a projection is ahead of the log".to_owned(),
-            ));
+            return Ok(None);
         }
         for row in rows {
             if row.seq > to {
@@ -236,5 +261,5 @@ pub(super) async fn events_between(
             events.push(recorded.event);
         }
     }
-    Ok(events)
+    Ok(Some(events))
 }

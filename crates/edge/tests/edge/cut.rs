@@ -16,6 +16,8 @@ pub(crate) struct CutLog {
     pub(crate) asked: AtomicUsize,
     /// The rows of this one contradict themselves.
     pub(crate) unreadable: Mutex<Option<ConversationId>>,
+    /// Whoever asks for rows of a conversation waits while this is locked for writing.
+    pub(crate) rows: tokio::sync::RwLock<()>,
     /// Whoever asks for a lineage next panics.
     pub(crate) panics: AtomicBool,
 }
@@ -26,6 +28,7 @@ impl CutLog {
             inner,
             asked: AtomicUsize::new(0),
             unreadable: Mutex::new(None),
+            rows: tokio::sync::RwLock::new(()),
             panics: AtomicBool::new(false),
         }
     }
@@ -57,6 +60,7 @@ impl LogReader for CutLog {
         limit: usize,
     ) -> Result<Vec<EventRow>, ReadError> {
         self.ask(conversation)?;
+        let _turn = self.rows.read().await;
         self.inner
             .read_conversation(conversation, from, limit)
             .await

@@ -194,6 +194,41 @@ async fn what_waits_for_the_members_of_a_room_is_not_given_out_once_it_is_lost()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_members_that_were_read_before_and_after_a_loss_is_given_out_unless_it_is_lost()
+ {
+    let rig = Rig::start().await;
+    let ada = rig.person("ada").await;
+    let mut socket = live(&rig, &ada).await;
+    rig.owner.inline.store(false, Ordering::SeqCst);
+    let members = rig.owner.faults.members.write().await;
+    let group = rig.group(&ada, &[]).await;
+    say(&rig, &ada, group, "kept").await;
+    let image = rig.owner.log.image();
+    say(&rig, &ada, group, "lost").await;
+    let stored = rig.owner.stored().await;
+    eventually(PATIENCE, "the edge to hold it", async || {
+        rig.metric(0, "hubbub_feed_events_total").await >= stored
+    })
+    .await;
+    // The members are those after the lost event, and what led to them is gone when it is asked for.
+    let rows = rig.log.rows.write().await;
+    drop(members);
+    eventually(PATIENCE, "the members to be folded", async || {
+        rig.log.asked.load(Ordering::SeqCst) > 0
+    })
+    .await;
+    rig.owner.fail_over_to(image).await;
+    eventually(PATIENCE, "the edge to notice", async || {
+        losses(&rig).await == 1
+    })
+    .await;
+    drop(rows);
+    assert_eq!(socket.one("event").await["kind"], "conversation_created");
+    assert_eq!(socket.one("event").await["data"]["body"], "kept");
+    heard(&rig, &ada, group, "instead", &mut socket).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whom_a_lost_event_had_let_in_is_taken_out_again() {
     let rig = Rig::start().await;
     let (ada, eve) = (rig.person("ada").await, rig.person("eve").await);
