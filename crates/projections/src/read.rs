@@ -12,7 +12,7 @@ use hubbub_domain::conversation::{Kind, Visibility};
 use hubbub_domain::ids::{ConversationId, UserId};
 use hubbub_domain::inbox::UnreadInputs;
 use hubbub_domain::position::{MessageNo, Offset, PartitionId, Seq};
-use hubbub_event_log::LogReader;
+use hubbub_event_log::{LogReader, ReadError};
 
 use crate::cursor;
 use crate::model::{ConversationRow, Entry, Fold, MemberState, message_of};
@@ -139,8 +139,11 @@ impl Reader {
             }
             // History is projected on its own and may be behind the inbox: the message is then in its tail.
             let message = match self.message_from_tail(conversation, number).await {
-                // Behind an event that cannot be read: that conversation is reported where it is opened, the others stay in the list.
-                Err(QueryError::Inconsistent(what)) => {
+                // Behind an event that is lost or cannot be read: that conversation is reported where it is opened, the others stay in the
+                // list.
+                Err(
+                    QueryError::Inconsistent(what) | QueryError::Log(ReadError::Inconsistent(what)),
+                ) => {
                     tracing::warn!(%conversation, %what, "no last message of a damaged conversation");
                     None
                 }

@@ -176,6 +176,30 @@ pub(crate) async fn a_poison_event_hides_nobody_elses_conversation(mut world: Wo
     assert_eq!(inbox.items.len(), 2, "the damaged one stays listed");
 }
 
+/// A lost row between the two projections: the inbox has what the history cannot read, and every list goes on.
+pub(crate) async fn a_lost_event_hides_nobody_elses_conversation(mut world: World) {
+    let broken = world
+        .create(user(0), new_conversation(Kind::Group, &[user(1)]))
+        .await;
+    let fine = world
+        .create(user(0), new_conversation(Kind::Group, &[user(1)]))
+        .await;
+    world.catch_up().await;
+    world.say(broken, user(0), "lost").await.unwrap();
+    let lost = world.head(broken);
+    world.say_many(broken, user(0), 200).await;
+    world.say(fine, user(0), "still here").await.unwrap();
+    world.projector(Projection::Inbox).catch_up().await.unwrap();
+    let log = Arc::new(Watched::without(world.projections.log(), lost));
+    let reader = Reader::new(world.projections.store(), log);
+    let inbox = reader.inbox(user(1), None, 50).await.unwrap();
+    let unread = |id: ConversationId| {
+        let item = inbox.items.iter().find(|item| item.id == id);
+        item.map(|item| item.unread)
+    };
+    assert_eq!((unread(fine), unread(broken)), (Some(1), Some(201)));
+}
+
 /// Wherever between two reads of one query the projectors commit, the answer is the same.
 pub(crate) async fn a_commit_between_two_reads_changes_no_answer(mut world: World) {
     let mut conversations = Vec::new();

@@ -86,6 +86,7 @@ behaviours![
     a_removal_counts_although_no_projector_runs,
     a_hole_stops_its_own_partition_only,
     a_poison_event_hides_nobody_elses_conversation,
+    a_lost_event_hides_nobody_elses_conversation,
     a_commit_between_two_reads_changes_no_answer,
     a_batch_that_comes_again_changes_nothing;
 ];
