@@ -74,6 +74,22 @@ describe("the connection", () => {
     expect(late.state).toMatchObject({ at: "waiting", delay_ms: 0 });
   });
 
+  it.each([
+    ["before the welcome", [START, OPENED]],
+    ["while catching up", [START, OPENED, WELCOME]],
+  ] as const)("lets the server's own pause win when it is told %s", (_when, there) => {
+    const drain: Input = { on: "drain", reconnect_after_ms: 9_000 };
+    const parted: Input = { on: "closed", code: 1012, since_drain_ms: 1_000 };
+    expect(play(...there, drain, parted).state).toMatchObject({ at: "waiting", delay_ms: 8_000 });
+    const rest = TO_LIVE.slice(there.length);
+    const welcomed = play(...there, drain, ...rest, parted);
+    expect(welcomed.state).toMatchObject({ at: "waiting", delay_ms: 8_000 });
+    const again = play(...there, drain, parted, { on: "timer", name: "retry" }, closed(1006));
+    expect(again.state).toMatchObject({ at: "waiting", delay_ms: backoffMs(1, half) });
+    const atOnce = play(...there, { on: "drain", reconnect_after_ms: 0 }, parted);
+    expect(atOnce.state).toMatchObject({ at: "waiting", delay_ms: BACKOFF_MIN_MS });
+  });
+
   it("takes a late hello for a lost line, not for the end of the session", () => {
     const { state } = play({ on: "start" }, { on: "opened" }, closed(4401));
     expect(state).toMatchObject({ at: "waiting", reason: "unreachable" });

@@ -4,7 +4,7 @@
  * Never: timers, sockets, clocks or randomness; they come in as inputs and go out as effects.
  */
 import type { Random } from "../lib/clock.ts";
-import { BACKOFF_MAX_MS, backoffMs } from "./backoff.ts";
+import { BACKOFF_MAX_MS, BACKOFF_MIN_MS, backoffMs } from "./backoff.ts";
 import { CLOSE, type Reason, reasonOfClose } from "./reason.ts";
 
 /** From the dial to `live`; a server that takes longer is treated as lost. */
@@ -16,15 +16,22 @@ export const PONG_MS = 8_000;
 /** A "the network is back" hint still waits up to this long: whole offices come back at once. */
 const HINT_JITTER_MS = 500;
 
+/** `drain_ms` is the server's hint since the dial: how long after its `drain` to come back. A full node gives it before the welcome. */
 export type Connection =
   | { readonly at: "idle"; readonly reason: Reason }
   | { readonly at: "waiting"; readonly reason: Reason; readonly attempt: number; readonly delay_ms: number }
-  | { readonly at: "connecting"; readonly reason: Reason; readonly attempt: number }
+  | {
+      readonly at: "connecting";
+      readonly reason: Reason;
+      readonly attempt: number;
+      readonly drain_ms: number | null;
+    }
   | {
       readonly at: "catching_up";
       readonly reason: Reason;
       readonly attempt: number;
       readonly heartbeat_ms: number;
+      readonly drain_ms: number | null;
     }
   | {
       readonly at: "live";
@@ -69,7 +76,9 @@ const cancel = (...names: readonly TimerName[]): Effect[] => names.map((name) =>
 const CANCEL_ALL = cancel("retry", "greeting", "stable", "heartbeat", "pong");
 
 /** Whether a socket exists or is being opened. */
-export function isDialled(state: Connection): boolean {
+export function isDialled(
+  state: Connection,
+): state is Extract<Connection, { readonly drain_ms: number | null }> {
   return state.at === "connecting" || state.at === "catching_up" || state.at === "live";
 }
 
@@ -79,7 +88,7 @@ function attemptOf(state: Connection): number {
 
 function dial(state: Connection, reason: Reason): Step {
   return [
-    { at: "connecting", reason, attempt: attemptOf(state) },
+    { at: "connecting", reason, attempt: attemptOf(state), drain_ms: null },
     [...CANCEL_ALL, { do: "timer", name: "greeting", ms: GREETING_MS }, { do: "dial" }],
   ];
 }
@@ -104,7 +113,9 @@ function lost(
   const jittered = backoffMs(attempt, random);
   let delay = jittered;
   // The hint counts from its frame, and the node has chosen the moment to part: waiting longer would only keep messages back.
-  if (state.at === "live" && state.drain_ms !== null) delay = Math.max(0, state.drain_ms - sinceDrain);
+  // One that refuses is not hammered, whatever it hints.
+  const least = state.at === "live" ? 0 : BACKOFF_MIN_MS;
+  if (isDialled(state) && state.drain_ms !== null) delay = Math.max(least, state.drain_ms - sinceDrain);
   if (reason === "too_many_sockets" || reason === "policy")
     delay = Math.max(jittered, BACKOFF_MAX_MS / 2 + jittered / 2);
   return waitFor(attempt + 1, reason, delay, effects);
@@ -162,11 +173,16 @@ export function step(state: Connection, input: Input, random: Random): Step {
     case "live":
       if (state.at !== "catching_up") return [state, []];
       return [
-        { at: "live", attempt: state.attempt, heartbeat_ms: state.heartbeat_ms, drain_ms: null },
+        {
+          at: "live",
+          attempt: state.attempt,
+          heartbeat_ms: state.heartbeat_ms,
+          drain_ms: state.drain_ms,
+        },
         [...cancel("greeting"), { do: "timer", name: "stable", ms: STABLE_MS }, ...alive(state.heartbeat_ms)],
       ];
     case "drain":
-      return state.at === "live" ? [{ ...state, drain_ms: input.reconnect_after_ms }, []] : [state, []];
+      return isDialled(state) ? [{ ...state, drain_ms: input.reconnect_after_ms }, []] : [state, []];
     case "heard":
       return state.at === "live" ? [state, alive(state.heartbeat_ms)] : [state, []];
     case "malformed":
