@@ -365,6 +365,9 @@ impl Session {
         if self.shared.fanout.stands_still() {
             // This task has woken before the fan-out, which will send every socket away: what waits here may be for nobody any more.
             self.outbox.close(close::DEGRADED, "stood still");
+        }
+        // Asked last: the fan-out closes before it shows that it goes again, and what it gives out then is not for this socket.
+        if self.outbox.closing().is_some() {
             return false;
         }
         if let Some(write) = self.outbox.take() {

@@ -24,6 +24,8 @@ impl Hub {
     /// Queues an arrival to every socket that gets it. In a crowd only those that have the room open get what was written.
     pub(super) fn hand_out(&mut self, arrival: &Arrival, crowd: bool) {
         fault::point("edge.event.given");
+        // One turn may give out thousands to thousands: a long one is no pause.
+        self.beat();
         let recorded = &arrival.recorded;
         let mut joined = Joined::new();
         let mut encoded: Option<Frame> = None;

@@ -150,8 +150,8 @@ impl Hub {
         }
     }
 
-    /// Before anything is given out in this turn: whether it is the first after a pause.
-    fn beat(&mut self) {
+    /// Before a turn, and before each event that is given out in it: whether this is the first after a pause.
+    pub(super) fn beat(&mut self) {
         let now_ms = self.now_ms();
         if self.pulse.beat(now_ms, self.jobs.is_surveying()) {
             tracing::warn!("this node stood still: its sockets are sent elsewhere");
@@ -218,6 +218,7 @@ impl Hub {
             } => {
                 // Who may not hear any more goes before anything is given out by these heads.
                 self.on_changed(&changed, &live, up_to);
+                self.jobs.survey_ended();
                 self.pulse.on_survey(heads.is_some(), self.now_ms());
                 if let Some(heads) = heads {
                     self.sight.on_log(self.now_ms());

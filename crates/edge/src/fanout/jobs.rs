@@ -79,8 +79,14 @@ pub(crate) enum JobDone {
     Nothing,
 }
 
-/// Who waits for a job without asking again: should it panic, this is what they are told instead.
+/// Who waits for a job, and does not ask again before it has ended: should it panic, this is what they are told instead.
 enum Owed {
+    /// The stores do not answer.
+    Survey,
+    /// No account is known to have changed.
+    Changed,
+    /// Nobody can tell whether others hear.
+    Neighbours,
     /// Nobody can tell what is left.
     Mended(PartitionId),
     /// Nobody can tell the members.
@@ -130,18 +136,18 @@ impl Jobs {
             }
             Err(error) => {
                 tracing::error!(%error, "a job of the fan-out ended badly");
-                (self.surveying, self.reading_changed, self.looking_around) = (false, false, false);
                 self.owed
                     .remove(&error.id())
-                    // Whatever else it was is asked for again by whoever misses it.
+                    // A range is asked for again by the feed that misses it; nobody misses what was to be published.
                     .map_or(JobDone::Nothing, Owed::failed)
             }
         };
         match &done {
-            JobDone::Surveyed { .. } => self.surveying = false,
             JobDone::Changed(_) => self.reading_changed = false,
             JobDone::Neighbours(_) => self.looking_around = false,
-            JobDone::Range { .. }
+            // It ends once it is looked at: see [`Jobs::survey_ended`].
+            JobDone::Surveyed { .. }
+            | JobDone::Range { .. }
             | JobDone::Members { .. }
             | JobDone::Mended { .. }
             | JobDone::Head(_)
@@ -151,9 +157,14 @@ impl Jobs {
         Some(done)
     }
 
-    /// Whether the stores are being asked.
+    /// Whether the stores are being asked, or have answered and nobody has looked at it yet.
     pub(super) fn is_surveying(&self) -> bool {
         self.surveying
+    }
+
+    /// What the stores answered is being looked at.
+    pub(super) fn survey_ended(&mut self) {
+        self.surveying = false;
     }
 
     pub(super) fn running(&self) -> usize {
@@ -242,7 +253,7 @@ impl Jobs {
     pub(super) fn survey(&mut self, partitions: Vec<PartitionId>, known: u64, up_to: u64) {
         if !std::mem::replace(&mut self.surveying, true) {
             let deps = Arc::clone(&self.deps);
-            self.running.spawn(async move {
+            let job = self.running.spawn(async move {
                 let surveyed = survey(&deps, &partitions, known).await;
                 let (changed, live, heads) = surveyed.unwrap_or_else(|error| {
                     tracing::warn!(%error, "the stores do not tell what the bus does not");
@@ -255,6 +266,7 @@ impl Jobs {
                     heads,
                 }
             });
+            self.owed.insert(job.id(), Owed::Survey);
         }
     }
 
@@ -262,17 +274,18 @@ impl Jobs {
     pub(super) fn look_around(&mut self) {
         if !std::mem::replace(&mut self.looking_around, true) {
             let neighbours = Arc::clone(&self.deps.neighbours);
-            self.running.spawn(async move {
+            let job = self.running.spawn(async move {
                 let hear = tokio::time::timeout(SURVEY_DEADLINE, neighbours.anyone_hears()).await;
                 JobDone::Neighbours(hear.ok().flatten())
             });
+            self.owed.insert(job.id(), Owed::Neighbours);
         }
     }
 
     pub(super) fn read_changed(&mut self, after: u64) {
         if !std::mem::replace(&mut self.reading_changed, true) {
             let identity = Arc::clone(&self.deps.identity);
-            self.running.spawn(async move {
+            let job = self.running.spawn(async move {
                 let read = tokio::time::timeout(
                     SURVEY_DEADLINE,
                     identity.changed_since(after, CHANGED_MAX),
@@ -287,6 +300,7 @@ impl Jobs {
                 };
                 JobDone::Changed(changed)
             });
+            self.owed.insert(job.id(), Owed::Changed);
         }
     }
 
@@ -416,6 +430,14 @@ impl Owed {
     /// What those who wait are told when the job has failed.
     fn failed(self) -> JobDone {
         match self {
+            Self::Survey => JobDone::Surveyed {
+                changed: Vec::new(),
+                live: Vec::new(),
+                up_to: 0,
+                heads: None,
+            },
+            Self::Changed => JobDone::Changed(Vec::new()),
+            Self::Neighbours => JobDone::Neighbours(None),
             Self::Mended(partition) => JobDone::Mended {
                 partition,
                 left: None,

@@ -144,6 +144,7 @@ impl Hub {
     fn tell(&mut self, lost: Vec<Lost>) {
         let mut behind = Behind::new();
         for lost in lost {
+            self.beat();
             self.tell_of(&lost, &mut behind);
         }
         for (user, sockets) in behind {

@@ -1,16 +1,17 @@
 //! Whether this node stood still, and what follows (RELIABILITY F2, I11). Pure.
 //!
 //! ```text
-//! goes ──a turn of the loop comes 5 s late──▶ asks: every socket closed with 4503, nobody seated, nothing given out to anyone
+//! goes ──a beat of the loop comes 5 s late──▶ asks: every socket closed with 4503, nobody seated, nothing given out to anyone
 //!  ▲                                            │ the stores have told account changes and heads
 //!  └──── feeds are at these heads, or 5 s ◀── catches up
 //! ```
 //!
-//! A process that was stopped, or a machine that was, knows nothing of what has happened since: who was removed, whose session has
-//! ended, what others have said. Its sockets would go on as if nothing had been. So they are told to go, and come back with their cursors.
+//! A process that was stopped knows nothing of what has happened since: who was removed, whose session has ended, what others have said.
+//! Its sockets would go on as if nothing had been. So they are told to go, and come back with their cursors. A machine that was suspended
+//! is not noticed here, because this clock stands still with it: what it missed is healed by number, as after any other gap.
 
-/// A turn of the loop that comes this late was not late but absent: the loop turns at least twice a second. Longer than a lease, so that
-/// a busy machine does not look like one that stands.
+/// A beat that comes this late was not late but absent: the loop turns at least twice a second, and beats as well before each event that it
+/// gives out in a turn. Longer than a lease, so that a busy machine does not look like one that stands.
 pub(crate) const STOOD_STILL_MS: u64 = 5_000;
 /// For how long feeds may take to reach what the stores told; then sockets are seated and served as after any other gap.
 pub(crate) const CATCH_UP_MS: u64 = 5_000;
@@ -43,7 +44,7 @@ impl Pulse {
         }
     }
 
-    /// Said at every turn, before anything is done in it; `true` when the node stood still: every socket has to go. `surveying`: the
+    /// Said at every turn and before each event that is given out in it, before anything is done; `true` when the node stood still: every socket has to go. `surveying`: the
     /// stores are being asked already.
     pub(crate) fn beat(&mut self, now_ms: u64, surveying: bool) -> bool {
         let stood = now_ms.saturating_sub(self.beat_ms) > STOOD_STILL_MS;

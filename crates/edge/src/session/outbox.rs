@@ -210,7 +210,11 @@ impl Outbox {
         self.gone.is_cancelled() || self.closing.get().is_some()
     }
 
+    /// Queues something, unless the socket is being closed: nothing is written any more then.
     fn with(&self, push: impl FnOnce(&mut Queue)) {
+        if self.closing.get().is_some() {
+            return;
+        }
         let contradicted = {
             let mut queue = self.queue.lock();
             push(&mut queue);
@@ -242,5 +246,13 @@ mod tests {
             assert_eq!(outbox.is_empty(), !left);
         }
         assert_eq!(outbox.woken().now_or_never(), None);
+    }
+
+    #[test]
+    fn what_comes_for_a_socket_that_is_being_closed_does_not_wait_for_it() {
+        let outbox = Outbox::new();
+        outbox.close(close::DEGRADED, "stood still");
+        outbox.last("x".into());
+        assert!(outbox.is_empty());
     }
 }

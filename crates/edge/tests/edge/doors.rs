@@ -4,14 +4,19 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hubbub_bus::BusStatus;
+use hubbub_cluster::CommandRouter;
+use hubbub_domain::ids::{ConversationId, UserId};
 use hubbub_edge::{Doors, EdgeLimits};
 use hubbub_testkit::wait::eventually;
 use serde_json::json;
 
+use crate::owner::message;
 use crate::rig::{PATIENCE, Rig, Socket};
 
 /// Longer than any turn of a loop that goes.
 const STOPPED: Duration = Duration::from_secs(6);
+/// Given out one after another, these keep the loop for as long.
+const EVENTS_OF_A_TURN: u32 = 60;
 
 fn narrow(handshake_patience: Duration) -> EdgeLimits {
     EdgeLimits {
@@ -103,11 +108,22 @@ async fn a_node_that_stood_still_sends_its_sockets_away_and_lets_them_in_again_w
     let rig = Rig::start().await;
     let (ada, bob) = (rig.person("ada").await, rig.person("bob").await);
     let group = rig.group(&ada, &[&bob]).await;
-    let mut socket = rig.socket(&bob).await;
-    socket.one("live").await;
+    let mut sockets = Vec::new();
+    for _ in 0..5 {
+        let mut socket = rig.socket(&bob).await;
+        socket.one("live").await;
+        sockets.push(socket);
+    }
+    let (room, by) = (ConversationId::from_uuid(group), UserId::from_uuid(ada.id));
+    let command = message(room, by, "just before");
+    let accepted = rig.owner.submit(command, false, PATIENCE, None).await;
+    // Nothing is awaited in between: the message is on its way when all stands still.
     stop_the_process();
-    let (frames, closed) = socket.end().await;
-    assert_eq!((frames.len(), closed), (0, Some(4503)), "{frames:?}");
+    accepted.unwrap();
+    for mut socket in sockets {
+        let (frames, closed) = socket.end().await;
+        assert_eq!((frames.len(), closed), (0, Some(4503)), "{frames:?}");
+    }
     assert!(rig.metric(0, "hubbub_edge_stood_still_total").await > 0);
     eventually(PATIENCE, "the door to open again", async || {
         Socket::connect(rig.addr(), &[]).await.is_ok()
@@ -117,6 +133,37 @@ async fn a_node_that_stood_still_sends_its_sockets_away_and_lets_them_in_again_w
     back.one("live").await;
     rig.send(&ada, group, "as ever").await;
     assert_eq!(back.one("event").await["data"]["body"], "as ever");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_that_is_long_because_it_gives_out_many_events_is_no_pause() {
+    let rig = Rig::start().await;
+    let ada = rig.person("ada").await;
+    let mut socket = rig.socket(&ada).await;
+    socket.one("live").await;
+    rig.owner.inline.store(false, Ordering::SeqCst);
+    let slow = rig.owner.faults.members.write().await;
+    let group = rig.group(&ada, &[]).await;
+    let (room, by) = (ConversationId::from_uuid(group), UserId::from_uuid(ada.id));
+    for n in 0..EVENTS_OF_A_TURN {
+        let command = message(room, by, &n.to_string());
+        let accepted = rig.owner.submit(command, false, PATIENCE, None).await;
+        accepted.unwrap();
+    }
+    let stored = rig.owner.stored().await;
+    eventually(PATIENCE, "all to wait for the members", async || {
+        rig.metric(0, "hubbub_feed_events_total").await >= stored
+    })
+    .await;
+    let each = STOPPED.as_millis() / u128::from(EVENTS_OF_A_TURN);
+    let each = u64::try_from(each).unwrap();
+    rig.clock.takes_ms.store(each, Ordering::SeqCst);
+    drop(slow);
+    assert_eq!(socket.one("event").await["kind"], "conversation_created");
+    for n in 0..EVENTS_OF_A_TURN {
+        assert_eq!(socket.one("event").await["data"]["body"], n.to_string());
+    }
+    assert_eq!(rig.metric(0, "hubbub_edge_stood_still_total").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

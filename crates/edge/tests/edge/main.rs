@@ -11,6 +11,7 @@
 )]
 
 mod blind;
+mod clock;
 mod crowds;
 mod cut;
 mod doors;

@@ -25,6 +25,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
+use crate::clock::SlowClock;
 use crate::cut::CutLog;
 use crate::gate::Gate;
 use crate::owner::{Owner, PARTITIONS};
@@ -39,6 +40,8 @@ pub(crate) struct Rig {
     pub(crate) gate: Arc<Gate>,
     /// As the edges read it.
     pub(crate) log: Arc<CutLog>,
+    /// As the edges read it.
+    pub(crate) clock: Arc<SlowClock>,
     /// What the database says of other nodes.
     pub(crate) neighbours: Arc<Others>,
     _data: tempfile::TempDir,
@@ -88,6 +91,7 @@ impl Rig {
         let owner = Owner::start(Arc::new(bus.clone())).await;
         let neighbours = Arc::new(Others::default());
         let log = Arc::new(CutLog::new(owner.log.clone()));
+        let clock = Arc::new(SlowClock::default());
         let mut started = Vec::new();
         for n in 0..edges {
             let options = EdgeOptions {
@@ -105,7 +109,7 @@ impl Rig {
                 read_models: Arc::clone(&owner) as _,
                 identity: Arc::clone(&identity),
                 partitions: PARTITIONS,
-                clock: Arc::new(SystemClock),
+                clock: Arc::clone(&clock) as _,
                 metrics: Arc::new(Metrics::new().unwrap()),
             };
             let others: Arc<dyn Neighbours> = Arc::clone(&neighbours) as _;
@@ -119,6 +123,7 @@ impl Rig {
             edges: started,
             gate,
             log,
+            clock,
             neighbours,
             _data: data,
             _heads: heads.drop_guard(),
