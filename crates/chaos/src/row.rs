@@ -36,6 +36,12 @@ pub trait Fault: Send + Sync {
         0
     }
 
+    /// Seconds by which the fault may keep from an edge that somebody was removed: until then it goes on telling, in order, what they saw
+    /// as members (I11). What came behind the removal is never theirs, however long.
+    fn late_removal_s(&self) -> u64 {
+        0
+    }
+
     /// Does the fault and lets it last. Calls [`Scene::injected`] at the moment in which it begins.
     ///
     /// # Errors

@@ -175,6 +175,7 @@ impl Scene {
 pub async fn run<F: Fault + ?Sized>(fault: &mut F, bench: &Bench) -> anyhow::Result<RowReport> {
     let mut course = fault.course(bench);
     course.checker.unheard += fault.unheard_s() * SECOND;
+    course.checker.after_removal += fault.late_removal_s() * SECOND;
     course.checker.stretch(bench.patience);
     let progress = &bench.progress;
     progress.told("start");

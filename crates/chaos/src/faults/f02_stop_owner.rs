@@ -14,8 +14,8 @@ use crate::world::World;
 
 /// Three leases of four seconds.
 const STOPPED_S: f64 = 12.0;
-/// The same on the clock of the checker.
-const STOPPED_US: u64 = 12 * hubbub_checker::history::SECOND;
+/// The same, for what counts whole seconds.
+const STOPPED_MAX_S: u64 = 12;
 /// Milliseconds between the commit of an append and its acks, so that a stop finds some in between.
 const BETWEEN_MS: u32 = 20;
 /// Milliseconds for which one append of the victim in so many stands between its owner's decision and the log: it is stopped there.
@@ -68,14 +68,17 @@ impl Fault for StopOwner {
             victim(bench.seed, course.shape.nodes),
             vec![("HUBBUB_FAULT_POINTS".to_owned(), plan)],
         );
-        // What stood in the queues of a stopped node is shown when it goes on, also to whom a removal met meanwhile.
-        course.checker.after_removal += STOPPED_US;
         course
     }
 
     /// A stopped node hears nothing for three leases, and a takeover comes on top (P7).
     fn unheard_s(&self) -> u64 {
         18
+    }
+
+    /// What stood in the queues of a stopped node may be shown when it goes on.
+    fn late_removal_s(&self) -> u64 {
+        STOPPED_MAX_S
     }
 
     async fn inject(&mut self, world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {

@@ -43,6 +43,11 @@ impl Fault for KillBus {
         5
     }
 
+    /// A publication that is lost takes the news of a removal with it.
+    fn late_removal_s(&self) -> u64 {
+        self.unheard_s()
+    }
+
     async fn inject(&mut self, world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {
         // The one that most nodes are connected to: another might not be missed by anybody.
         self.victim = (0..BUSES)

@@ -34,6 +34,11 @@ impl Fault for AllBusesDown {
         10
     }
 
+    /// Removals are read from the log with the heads.
+    fn late_removal_s(&self) -> u64 {
+        self.unheard_s()
+    }
+
     async fn inject(&mut self, world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {
         let acked = scene.load.acked();
         tokio::task::block_in_place(|| world.buses.kill_all());

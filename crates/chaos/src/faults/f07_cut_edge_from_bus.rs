@@ -61,6 +61,11 @@ impl Fault for CutEdgeFromBus {
         12
     }
 
+    /// A node that hears nothing hears of no removal.
+    fn late_removal_s(&self) -> u64 {
+        self.unheard_s()
+    }
+
     async fn inject(&mut self, world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {
         let victim = scene.choose(world.nodes.len());
         let node = world.nodes.get(victim).context("there is such a node")?;

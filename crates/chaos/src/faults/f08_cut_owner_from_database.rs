@@ -11,6 +11,8 @@ use crate::world::World;
 const SWALLOWED_S: f64 = 0.5;
 /// Seconds in which nothing passes.
 const CUT_S: f64 = 10.0;
+/// Both together and the time to connect again, rounded up.
+const CUT_MAX_S: u64 = 12;
 
 /// The row.
 #[derive(Debug, Default)]
@@ -36,6 +38,11 @@ impl Fault for CutOwner {
     /// As long as a write may wait (P7).
     fn unheard_s(&self) -> u64 {
         6
+    }
+
+    /// The node that is cut off holds back what the next owner publishes until it can check the new epoch in the log (ADR 0008).
+    fn late_removal_s(&self) -> u64 {
+        CUT_MAX_S
     }
 
     async fn inject(&mut self, world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {

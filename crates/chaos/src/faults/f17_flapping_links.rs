@@ -38,6 +38,11 @@ impl Fault for FlappingLinks {
         12
     }
 
+    /// A publication that is lost takes the news of a removal with it.
+    fn late_removal_s(&self) -> u64 {
+        self.unheard_s()
+    }
+
     async fn inject(&mut self, world: &mut World, scene: &mut Scene) -> anyhow::Result<()> {
         let victim = scene.choose(world.nodes.len());
         let concerned = world.conversations_of_node(victim).await?;
