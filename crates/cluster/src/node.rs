@@ -305,6 +305,7 @@ impl ClusterNode {
             now_ms: self.now_ms(),
             nodes: rows.nodes,
             partitions: rows.partitions,
+            timeline: rows.timeline,
         };
         self.core
             .bus_silent_for(seen.now_ms, self.tools.bus.silent_for());

@@ -75,6 +75,8 @@ pub struct Observation {
     pub nodes: Vec<NodeRow>,
     /// All fence rows.
     pub partitions: Vec<PartitionRow>,
+    /// The line of history that the database writes; another one after a failover.
+    pub timeline: u64,
 }
 
 /// A partition on its way from this node to another.
@@ -91,7 +93,8 @@ pub struct Move {
 /// What to do now, in this order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {
-    /// The fence row names another, or a failover has forgotten the acquire: stop serving.
+    /// The fence row names another, or a failover has forgotten the acquire, or may have forgotten events: stop serving. What the rows still give
+    /// to this node is acquired anew.
     Abandon(Vec<PartitionId>),
     /// Hand these over in order: drain, release, tell the next.
     HandOver(Vec<Move>),
@@ -229,7 +232,8 @@ impl OwnershipCore {
             .retain(|partition, epoch| serving.get(partition) == Some(epoch));
 
         let mut actions = Vec::new();
-        let lost = self.lost.look(&seen.partitions, serving);
+        let lost = self.lost.look(seen.timeline, &seen.partitions, serving);
+        let lost_any = !lost.is_empty();
         if !lost.is_empty() {
             actions.push(Action::Abandon(lost));
         }
@@ -278,7 +282,9 @@ impl OwnershipCore {
             Phase::Draining => moves = self.everything(serving),
             Phase::Starting | Phase::Joining | Phase::Wedged | Phase::Stopped => {}
         }
-        self.look_again = self.next_look(seen, &alive);
+        // What was dropped and is still this node's is taken back at the next look.
+        let soon = lost_any.then_some(LOOK_SOON);
+        self.look_again = self.next_look(seen, &alive).into_iter().chain(soon).min();
         if !moves.is_empty() {
             actions.push(Action::HandOver(moves));
         }

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -34,6 +34,8 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+#[path = "virtual_time/failover.rs"]
+mod failover;
 #[path = "virtual_time/stuck.rs"]
 mod stuck;
 
@@ -91,6 +93,7 @@ impl Line {
 /// The log as one process reaches it.
 struct Store {
     log: Arc<MemoryLog>,
+    timeline: Arc<AtomicU64>,
     line: Arc<Line>,
 }
 
@@ -124,6 +127,10 @@ impl Ownership for Store {
             return Err(StoreError::Unavailable("looks fail".into()));
         }
         self.log.partitions().await
+    }
+    async fn timeline(&self) -> Result<u64, StoreError> {
+        self.line.reach().await?;
+        Ok(self.timeline.load(Ordering::SeqCst))
     }
     async fn acquire(
         &self,
@@ -207,6 +214,8 @@ struct World {
     bus: MemoryBus,
     /// Added to the database's clock, in milliseconds.
     skew: Arc<AtomicI64>,
+    /// Which line of history the database writes.
+    timeline: Arc<AtomicU64>,
     settings: OwnershipSettings,
 }
 
@@ -235,6 +244,7 @@ impl World {
             log,
             bus: MemoryBus::new(),
             skew,
+            timeline: Arc::default(),
             settings: OwnershipSettings::default(),
         }
     }
@@ -263,6 +273,7 @@ impl World {
             options,
             Arc::new(Store {
                 log: Arc::clone(&self.log),
+                timeline: Arc::clone(&self.timeline),
                 line: Arc::clone(&line),
             }),
             host.clone(),

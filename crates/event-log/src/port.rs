@@ -234,6 +234,12 @@ pub trait Ownership: Send + Sync + 'static {
     /// Every partition's owner and epoch, ascending.
     async fn partitions(&self) -> Result<Vec<PartitionRow>, StoreError>;
 
+    /// Which line of history the store writes: another value after a failover or a restore, which may have forgotten what was acknowledged, and
+    /// never after a mere restart. Only good for telling whether it is another one. A store that cannot fail over has one.
+    async fn timeline(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
     /// Takes the partitions of `claims` (ascending) that still have the expected owner and epoch, all in one transaction: locks their
     /// fence rows, bumps each epoch (never decreasing, seeded from the store's clock), then reads the head, then writes the lineage.
     /// Claims that no longer hold are left out of the answer. Waits at most 500 ms for a lock, after terminating a backend of the

@@ -18,7 +18,7 @@ use crate::ownership::Move;
 use crate::partitions::{Effect, Reason};
 use crate::port::LocalConversations;
 
-/// A look that takes longer has failed. It is two statements, so it has more time than a heartbeat: where the database is so slow that one of
+/// A look that takes longer has failed. It is three statements, so it has more time than a heartbeat: where the database is so slow that one of
 /// them does not get through, it should be the heartbeat. Less than a lease, which counts from the look's begin.
 const LOOK_DEADLINE: Duration = Duration::from_secs(3);
 /// An acquire that takes longer has failed, with an open outcome. A healthy one of many partitions is far below; a line that swallows everything
@@ -60,6 +60,7 @@ pub(super) enum Outcome {
 pub(super) struct Rows {
     pub(super) nodes: Vec<NodeRow>,
     pub(super) partitions: Vec<PartitionRow>,
+    pub(super) timeline: u64,
 }
 
 /// What work is done with.
@@ -78,6 +79,8 @@ impl Tools {
             Ok(Rows {
                 nodes: self.store.nodes().await?,
                 partitions: self.store.partitions().await?,
+                // Last: a failover in between is noticed at this look rather than at the next.
+                timeline: self.store.timeline().await?,
             })
         };
         let rows = timeout(LOOK_DEADLINE, looking)

@@ -5,6 +5,9 @@
 //! because it begins after the first has ended. Whoever served on under an epoch that the database does not know would be fenced off at its
 //! next append; an idle partition would never notice, and has nobody else, since its row may still name this very node.
 //!
+//! A database that writes another line of history than before may have forgotten events of an owner whose epoch it remembers. Nothing that this
+//! process keeps in memory is believed then, whatever the rows say.
+//!
 //! Never: a judgement about who is alive.
 
 use std::collections::BTreeMap;
@@ -17,15 +20,24 @@ use hubbub_event_log::PartitionRow;
 pub(super) struct Lost {
     /// Served under an epoch that its row had not reached.
     ahead: BTreeMap<PartitionId, Epoch>,
+    /// The line of history that was seen last.
+    timeline: Option<u64>,
 }
 
 impl Lost {
-    /// Of what is served, the partitions whose rows contradict it, ascending as the rows are.
+    /// Of what is served or taken up, the partitions whose rows contradict it, ascending as the rows are; all that there are when the line of
+    /// history is another one.
     pub(super) fn look(
         &mut self,
+        timeline: u64,
         rows: &[PartitionRow],
         serving: &BTreeMap<PartitionId, Epoch>,
     ) -> Vec<PartitionId> {
+        let before = self.timeline.replace(timeline);
+        if before.is_some_and(|before| before != timeline) {
+            self.ahead.clear();
+            return rows.iter().map(|row| row.partition).collect();
+        }
         let mut lost = Vec::new();
         let mut ahead = BTreeMap::new();
         for row in rows {
@@ -60,7 +72,7 @@ mod tests {
             owner: None,
         });
         let serving = BTreeMap::from([(ONE, Epoch::new(epoch)), (TWO, Epoch::new(7))]);
-        lost.look(&rows, &serving)
+        lost.look(1, &rows, &serving)
     }
 
     #[test]
@@ -88,5 +100,27 @@ mod tests {
             [],
             "nothing older than one look is remembered"
         );
+    }
+
+    #[test]
+    fn another_line_of_history_contradicts_everything_once() {
+        let rows = [ONE, TWO].map(|partition| PartitionRow {
+            partition,
+            epoch: Epoch::new(7),
+            owner: None,
+        });
+        let serving = BTreeMap::from([(ONE, Epoch::new(7))]);
+        let mut lost = Lost::default();
+        assert_eq!(
+            lost.look(5, &rows, &serving),
+            [],
+            "there is no before at the first look"
+        );
+        assert_eq!(lost.look(5, &rows, &serving), []);
+        // Also what is only being taken up.
+        assert_eq!(lost.look(6, &rows, &serving), [ONE, TWO]);
+        assert_eq!(lost.look(6, &rows, &serving), []);
+        // A restore may also lead back.
+        assert_eq!(lost.look(5, &rows, &serving), [ONE, TWO]);
     }
 }

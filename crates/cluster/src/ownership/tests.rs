@@ -92,6 +92,7 @@ fn look(now_ms: u64, nodes: &[NodeRow], partitions: Vec<PartitionRow>) -> Observ
         now_ms,
         nodes: nodes.iter().map(seen).collect(),
         partitions,
+        timeline: 1,
     }
 }
 
@@ -280,6 +281,25 @@ fn when_the_home_does_not_claim_the_next_one_does_a_second_later() {
     assert_eq!(at(0), 8);
     assert_eq!(at(999), 8);
     assert_eq!(at(1_000), 16);
+}
+
+#[test]
+fn after_a_failover_everything_served_is_dropped_and_the_rows_are_soon_looked_at_again() {
+    // Given a node that serves what the rows give it.
+    let mut core = active(1);
+    let mut seen = look(
+        5_000,
+        &[node(1, NodeState::Active, FRESH)],
+        rows(|_| Some(1)),
+    );
+    assert_eq!(core.step(&seen, &everything()), []);
+    // When the same rows come from another line of history.
+    seen.timeline += 1;
+    let all: Vec<PartitionId> = everything().into_keys().collect();
+    assert_eq!(core.step(&seen, &everything()), [Action::Abandon(all)]);
+    assert_eq!(core.look_again_in(), Some(super::LOOK_SOON));
+    // Then once is enough.
+    assert_eq!(core.step(&seen, &everything()), []);
 }
 
 #[test]

@@ -213,6 +213,21 @@ impl Ownership for PgLog {
             .map_err(fault::store)
     }
 
+    async fn timeline(&self) -> Result<u64, StoreError> {
+        // The first eight digits of the file that the server writes its log to now. Anybody may ask, and a standby refuses.
+        let query = sqlx::query(
+            "select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint",
+        );
+        let rows = self.ask(query).await?;
+        let row = rows
+            .first()
+            .ok_or_else(|| StoreError::Refused("the server has no timeline".to_owned()))?;
+        let timeline = row.try_get(0).map_err(fault::store)?;
+        unsigned("timeline", timeline)
+            .map_err(misfit)
+            .map_err(fault::store)
+    }
+
     async fn acquire(
         &self,
         me: Incarnation,

@@ -255,6 +255,7 @@ impl OwnerLoop {
             now_ms: wires.now_ms,
             nodes,
             partitions,
+            timeline: wires.server,
         };
         let silent = self.bus_silent(wires);
         self.core.bus_silent_for(seen.now_ms, silent);

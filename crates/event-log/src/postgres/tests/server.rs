@@ -1,5 +1,7 @@
 //! Servers and schemas that are not fit, and opening in general.
 
+use hubbub_testkit::pg::PgServer;
+
 use super::*;
 
 fn sentence(opened: Result<PgLog, OpenError>) -> String {
@@ -110,4 +112,53 @@ fn options_in_a_log_line_show_no_password() {
 fn the_name_of_a_lane_fits_into_what_the_server_keeps_of_it() {
     const KEPT_BYTES: usize = 63;
     assert!(connect::lane_name(incarnation(u64::MAX), u16::MAX).len() <= KEPT_BYTES);
+}
+
+/// A server with the account and the database that nodes get, and how its log is opened under them.
+fn as_a_node(server: &PgServer) -> PgOptions {
+    let url = server.url().replace("postgres@", "hubbub@");
+    let (server, _database) = url.rsplit_once('/').expect("names a database");
+    PgOptions::new(format!("{server}/hubbub"))
+}
+
+#[tokio::test]
+async fn the_line_of_history_is_another_one_after_a_promotion_and_not_after_a_restart() {
+    if PgScratch::create().is_none() {
+        return;
+    }
+    let starting = tokio::task::spawn_blocking(|| {
+        let mut primary = PgServer::start(&[]).expect("a server");
+        // As deploy/reference/postgresql/roles.sql does.
+        for statement in [
+            "create role hubbub login",
+            "create database hubbub owner hubbub",
+            "revoke all on database hubbub from public",
+        ] {
+            primary.psql(statement).expect("answers");
+        }
+        let standby = primary.start_standby("second").expect("a standby");
+        primary.restart().expect("starts again");
+        (primary, standby)
+    });
+    let (primary, mut standby) = starting.await.expect("starts");
+    let log = PgLog::open(as_a_node(&primary)).await.expect("opens");
+    let before = log.timeline().await.expect("tells");
+
+    let restarting = tokio::task::spawn_blocking(move || {
+        let mut primary = primary;
+        primary.kill();
+        primary.restart().expect("starts again");
+        primary
+    });
+    let primary = restarting.await.expect("is back");
+    let log = PgLog::open(as_a_node(&primary)).await.expect("opens");
+    assert_eq!(log.timeline().await.expect("tells"), before);
+
+    let promoting = tokio::task::spawn_blocking(move || {
+        standby.promote().expect("takes over");
+        standby
+    });
+    let promoted = promoting.await.expect("is promoted");
+    let log = PgLog::open(as_a_node(&promoted)).await.expect("opens");
+    assert_ne!(log.timeline().await.expect("tells"), before);
 }
