@@ -199,7 +199,7 @@ impl ConversationActor {
                 self.core.loaded(*loaded, now, &mut effects);
                 self.measure();
             }
-            ConversationInput::Loaded(Err(_)) => self.core.load_failed(&mut effects),
+            ConversationInput::Loaded(Err(_)) => self.core.load_failed(now, &mut effects),
             ConversationInput::Probed(ticket, found) => {
                 self.core.probed(ticket, found, now, &mut effects);
             }

@@ -11,10 +11,10 @@
 //!
 //! Never: a clock, a channel, a log. What it needs it asks for with an [`Effect`], and the shell calls back.
 
+mod denials;
 mod markers;
 
 use std::collections::VecDeque;
-use std::time::Instant;
 
 use hubbub_domain::conversation::{
     AuthoredCommand, Decision, Event, State, decide, evolve, judge_repeat, must_probe, recorded,
@@ -176,14 +176,16 @@ impl Sequencer {
         self.proceed(now, effects);
     }
 
-    /// The state could not be had: a definite no for whoever waits. The next turn tries again.
-    pub fn load_failed(&mut self, effects: &mut Vec<Effect>) {
+    /// The state could not be had. The next turn tries again.
+    pub fn load_failed(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if !matches!(self.phase, Phase::Loading) {
             return;
         }
         self.phase = Phase::Cold;
         for turn in self.waiting.drain(..) {
-            effects.push(no_service(turn.ticket()));
+            let reply = denials::without_state(&turn, now);
+            let ticket = turn.ticket();
+            effects.push(Effect::Reply { ticket, reply });
         }
     }
 
@@ -203,7 +205,11 @@ impl Sequencer {
                             row.map_or(LookedUp::Nothing, |row| LookedUp::Row(Box::new(row)));
                         self.waiting.push_front(Turn::Command(ask));
                     }
-                    Err(Unread) => effects.push(no_service(ask.ticket)),
+                    // It was asked for because it may be stored.
+                    Err(Unread) => effects.push(Effect::Reply {
+                        ticket: ask.ticket,
+                        reply: OwnerReply::Unknown,
+                    }),
                 }
                 self.proceed(now, effects);
             }
@@ -256,7 +262,7 @@ impl Sequencer {
                     self.waiting.push_front(turn);
                 }
             }
-            TakeBack::Expired { until } => self.expire(*until, effects),
+            TakeBack::Expired { until } => self.expire(*until, now, effects),
             TakeBack::Answer(reply) => {
                 let durable = self.durable;
                 for judged in self.judged.drain(..) {
@@ -272,59 +278,6 @@ impl Sequencer {
             }
         }
         self.proceed(now, effects);
-    }
-
-    /// Whoever would not be stored in time is refused, judged or not; the others wait again, in order.
-    fn expire(&mut self, until: Instant, effects: &mut Vec<Effect>) {
-        let judged = std::mem::take(&mut self.judged);
-        let waiting = std::mem::take(&mut self.waiting);
-        let judged = judged.into_iter().map(|judged| {
-            let reply = self.not_in_time(&judged);
-            (judged.turn, reply)
-        });
-        let waiting = waiting.into_iter().map(|turn| {
-            let reply = match &turn {
-                Turn::Command(ask) => self.too_late(ask),
-                Turn::Mark(..) => unavailable(),
-            };
-            (turn, reply)
-        });
-        for (turn, reply) in judged.chain(waiting).collect::<Vec<_>>() {
-            match &turn {
-                Turn::Command(ask) if ask.deadline <= until => {
-                    self.expired = self.expired.saturating_add(1);
-                    let ticket = ask.ticket;
-                    effects.push(Effect::Reply { ticket, reply });
-                }
-                Turn::Command(_) | Turn::Mark(..) => self.waiting.push_back(turn),
-            }
-        }
-    }
-
-    /// What is said to a command that was judged upon events which were taken back, when there is no time to judge it again.
-    fn not_in_time(&self, judged: &Judged) -> OwnerReply {
-        match (&judged.turn, &judged.reply) {
-            (_, reply) if judged.repeats_durable(self.durable) => reply.clone(),
-            // Its event was to be stored, so the log held nothing under its id, and does not now.
-            (_, OwnerReply::Accepted(accepted)) if accepted.how == How::Stored => unavailable(),
-            (Turn::Command(ask), _) => self.too_late(ask),
-            (Turn::Mark(..), _) => unavailable(),
-        }
-    }
-
-    /// What is said to a command whose time is over before it was judged. Only what is not in the log for certain is refused: a repetition
-    /// that was not looked up may repeat something stored, and then "not done" would be a lie.
-    fn too_late(&self, ask: &Ask) -> OwnerReply {
-        let may_be_stored = match &ask.looked_up {
-            LookedUp::Row(_) => true,
-            LookedUp::Nothing => false,
-            LookedUp::No => ask.retry || self.state.recent(ask.command.id).is_some(),
-        };
-        if may_be_stored {
-            OwnerReply::Unknown
-        } else {
-            unavailable()
-        }
     }
 
     /// The snapshot worth storing before the conversation leaves memory. Only when idle.
@@ -366,7 +319,7 @@ impl Sequencer {
             self.expired = self.expired.saturating_add(1);
             effects.push(Effect::Reply {
                 ticket: ask.ticket,
-                reply: self.too_late(&ask),
+                reply: self.too_late(&ask, now),
             });
             return;
         }
@@ -440,7 +393,7 @@ impl Sequencer {
             Ok(recorded) => recorded,
             Err(error) => {
                 tracing::error!(conversation.id = %self.conversation, seq = %row.seq, %error, "a stored event cannot be read");
-                return unavailable();
+                return OwnerReply::Unknown;
             }
         };
         let stored = AuthoredCommand {

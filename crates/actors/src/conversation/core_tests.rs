@@ -1,5 +1,7 @@
 //! The sequencer against a model: a log that commits prefixes, refuses, conflicts and answers late, in any order.
 
+mod denials;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -373,24 +375,6 @@ fn a_forgotten_id_that_looks_young_is_stopped_by_the_log_and_answered_from_it() 
 }
 
 #[test]
-fn an_id_that_cannot_be_looked_up_is_unavailable_and_the_next_goes_on() {
-    let mut desk = Desk::with_history();
-    let repeated = desk.ask(says(id(3, 3), "history"), true);
-    desk.deliver();
-    let next = desk.ask(says(id(900, 301), "next"), false);
-    let Some(Effect::Probe { ticket, .. }) = desk.asked.pop_front() else {
-        panic!("no probe")
-    };
-    desk.input(|core, now, effects| core.probed(ticket, Err(Unread), now, effects));
-    desk.settle();
-    assert!(matches!(
-        desk.reply(repeated),
-        Some(OwnerReply::Unavailable { .. })
-    ));
-    assert_eq!(desk.place(next), (How::Stored, 302));
-}
-
-#[test]
 fn a_refused_append_answers_everything_that_was_judged_upon_it_and_what_waits_starts_afresh() {
     let mut desk = Desk::created();
     let first = desk.ask(says(id(1, 0), "first"), false);
@@ -459,69 +443,12 @@ fn an_expired_partition_refuses_who_would_be_next_and_keeps_the_others_in_order(
 }
 
 #[test]
-fn an_expired_partition_does_not_deny_a_repetition() {
-    let mut desk = Desk::with_history();
-    let soon = Duration::from_millis(200);
-    let head = desk.log.len() as u64;
-    desk.ask(says(id(900, 301), "on its way"), false);
-    desk.deliver();
-    let durable = desk.ask_until(says(id(300, 300), "history"), false, soon);
-    let own = desk.ask_until(says(id(901, 301), "never stored"), false, soon);
-    let same = desk.ask_until(says(id(901, 301), "never stored"), false, soon);
-    let forgotten = desk.ask_until(says(id(3, 3), "history"), true, soon);
-    let behind = desk.ask_until(says(id(4, 4), "history"), true, soon);
-    let until = desk.instant + Duration::from_millis(250);
-    desk.take_back(&TakeBack::Expired { until });
-    assert_eq!(desk.place(durable), (How::Duplicate, head));
-    assert!(matches!(
-        desk.reply(own),
-        Some(OwnerReply::Unavailable { .. })
-    ));
-    for open in [same, forgotten, behind] {
-        assert_eq!(desk.reply(open), Some(&OwnerReply::Unknown));
-    }
-}
-
-#[test]
-fn a_repetition_past_its_deadline_is_not_denied_before_it_was_looked_up() {
-    let mut desk = Desk::with_history();
-    let second = Duration::from_secs(1);
-    let remembered = desk.ask_until(says(id(300, 300), "history"), false, second);
-    let forgotten = desk.ask_until(says(id(3, 3), "history"), true, second);
-    let fresh = desk.ask_until(says(id(900, 301), "fresh"), false, second);
-    desk.instant += Duration::from_secs(2);
-    desk.settle();
-    for open in [remembered, forgotten] {
-        assert_eq!(desk.reply(open), Some(&OwnerReply::Unknown));
-    }
-    assert!(matches!(
-        desk.reply(fresh),
-        Some(OwnerReply::Unavailable { .. })
-    ));
-}
-
-#[test]
 fn a_command_whose_event_is_durable_is_answered_however_late() {
     let mut desk = Desk::created();
     let late = desk.ask_until(says(id(1, 0), "late"), false, Duration::from_secs(1));
     desk.instant += Duration::from_mins(1);
     desk.commit(1);
     assert_eq!(desk.place(late), (How::Stored, 2));
-}
-
-#[test]
-fn without_a_state_everyone_is_unavailable_and_the_next_turn_tries_again() {
-    let mut desk = Desk::new(Desk::created().log, 0);
-    let ticket = desk.ask(says(id(1, 0), "hello"), false);
-    assert!(matches!(desk.asked.pop_front(), Some(Effect::Load)));
-    desk.input(|core, _, effects| core.load_failed(effects));
-    assert!(matches!(
-        desk.reply(ticket),
-        Some(OwnerReply::Unavailable { .. })
-    ));
-    let again = desk.ask(says(id(1, 0), "hello"), true);
-    desk.settle();
-    assert_eq!(desk.place(again), (How::Stored, 2));
 }
 
 #[test]

@@ -145,7 +145,7 @@ impl Actor {
             _ if self.failed => return true,
             ActorMail::Loaded(Ok(loaded)) => self.core.loaded(*loaded, now, &mut effects),
             ActorMail::Loaded(Err(LoadError::Unavailable(_))) => {
-                self.core.load_failed(&mut effects);
+                self.core.load_failed(now, &mut effects);
             }
             ActorMail::Loaded(Err(error)) => {
                 let for_good = !matches!(error, LoadError::Panicked { .. });
