@@ -151,8 +151,8 @@ fn holds_nothing_lost(
                 held.insert(event.seq, event);
             }
             Told::Reset { from_seq } => drop(held.split_off(from_seq)),
-            Told::Removed => held.clear(),
-            Told::Skipped => {}
+            // Who lost their place has to look at what came before again: nobody tells a former member what was lost meanwhile.
+            Told::Removed | Told::Skipped => held.clear(),
         }
     }
     let lost = held.values().find(|event| {
