@@ -28,6 +28,12 @@ fn seed_3471_a_failover_forgot_an_acquire_and_nobody_served_the_partition() {
 }
 
 #[test]
+fn seed_5539_a_failover_lost_a_row_that_could_not_be_read_and_its_place_was_held_against_the_edge()
+{
+    is_clean(5539);
+}
+
+#[test]
 fn a_dozen_seeds_are_clean() {
     for seed in 0..12 {
         is_clean(seed);
