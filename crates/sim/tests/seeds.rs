@@ -34,6 +34,11 @@ fn seed_5539_a_failover_lost_a_row_that_could_not_be_read_and_its_place_was_held
 }
 
 #[test]
+fn seed_9143_a_socket_was_caught_up_to_what_a_failover_lost_before_its_edge_had_heard_of_it() {
+    is_clean(9143);
+}
+
+#[test]
 fn a_dozen_seeds_are_clean() {
     for seed in 0..12 {
         is_clean(seed);
