@@ -161,6 +161,17 @@ impl<'a> Index<'a> {
         self.is_lost(at, seen_at) || of_it.any(|loss| seen_at <= loss.heard_by)
     }
 
+    /// The loss that has taken this event: the log does not hold it, or another one in its place.
+    pub(crate) fn loss_of(&self, event: &Event) -> Option<&Loss> {
+        let (conversation, seq) = (event.conversation, event.seq);
+        let stored = self.stored((conversation, seq));
+        if stored.is_some_and(|stored| stored.epoch == event.epoch) {
+            return None;
+        }
+        let mut losses = self.losses_of(conversation).iter();
+        losses.find(|loss| seq >= loss.from_seq && event.epoch <= loss.epoch)
+    }
+
     fn losses_of(&self, conversation: Uuid) -> &[Loss] {
         self.losses
             .get(&conversation)

@@ -3,6 +3,7 @@
 mod access;
 mod compared;
 mod log;
+mod losses;
 mod order;
 mod reads;
 mod resume;
@@ -25,7 +26,10 @@ pub(crate) fn all(index: &Index<'_>, limits: &Limits) -> Report {
             Invariant::I2 => log::stored_was_sent(index, found),
             Invariant::I3 => log::one_command_one_event(index, found),
             Invariant::I4 => log::the_log_is_dense(index, found),
-            Invariant::I5 => sight::everybody_sees_the_same(index, found),
+            Invariant::I5 => {
+                sight::everybody_sees_the_same(index, found);
+                losses::who_saw_what_is_lost_is_told(index, limits, found);
+            }
             Invariant::I6 => order::seqs_rise_by_one(index, found),
             Invariant::I7 => order::acks_order_what_comes_later(index, found),
             Invariant::I8 => reads::reads_see_own_writes(index, found),

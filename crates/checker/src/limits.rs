@@ -11,6 +11,8 @@ pub struct Limits {
     /// How long an edge may go on without hearing of an event (F5): what was acked longer than this before a hello has come before `live`
     /// (I9). An edge that follows heads answers "nothing missed" without a question to anyone: zero where no bus message is lost.
     pub unheard: Time,
+    /// How long after healing, and after every node can have heard of a loss, until those who saw what is lost are told (I5).
+    pub told_of_loss: Time,
     /// How long after healing until every partition has an owner (I16).
     pub owned: Time,
     /// How long after healing until commands succeed (I16).
@@ -26,6 +28,7 @@ impl Default for Limits {
         Self {
             after_removal: SECOND,
             unheard: 0,
+            told_of_loss: 10 * SECOND,
             owned: 10 * SECOND,
             commands: 15 * SECOND,
             heads: 10 * SECOND,
@@ -40,6 +43,7 @@ impl Limits {
         for time in [
             &mut self.after_removal,
             &mut self.unheard,
+            &mut self.told_of_loss,
             &mut self.owned,
             &mut self.commands,
             &mut self.heads,

@@ -123,6 +123,8 @@ struct Follow {
     subscription: u64,
     is_member: bool,
     seq: u64,
+    /// Of the event at `seq`, if that is known.
+    epoch: Option<u64>,
     head_no: u64,
 }
 
@@ -214,12 +216,12 @@ impl Client {
         )
     }
 
-    /// Last seq of a conversation that the application was told, if it is a member as far as it knows.
-    pub fn stands_at(&self, conversation: Uuid) -> Option<u64> {
+    /// Last seq of a conversation that the application was told and its epoch, if it is a member as far as it knows.
+    pub fn stands_at(&self, conversation: Uuid) -> Option<(u64, Option<u64>)> {
         self.follows
             .get(&conversation)
             .filter(|follow| follow.is_member)
-            .map(|follow| follow.seq)
+            .map(|follow| (follow.seq, follow.epoch))
     }
 
     /// Takes one input to its end.
@@ -539,9 +541,10 @@ impl Client {
                 let seen = Seen::from(&*event);
                 let number = event.message_no.unwrap_or(0);
                 let id = event.conversation_id;
-                let seq = event.seq;
+                let (seq, epoch) = (event.seq, event.epoch);
                 self.follow(id, wires, |follow| {
                     follow.seq = seq;
+                    follow.epoch = Some(epoch);
                     follow.is_member = true;
                     follow.head_no = follow.head_no.max(number);
                 });
@@ -566,7 +569,10 @@ impl Client {
             } => {
                 wires.counters.one("resets");
                 self.follow(conversation_id, wires, |follow| {
-                    follow.seq = follow.seq.min(from_seq.saturating_sub(1));
+                    if follow.seq >= from_seq {
+                        follow.seq = from_seq.saturating_sub(1);
+                        follow.epoch = None;
+                    }
                 });
                 self.deliver(conversation_id, Told::Reset { from_seq }, wires);
             }
@@ -595,6 +601,7 @@ impl Client {
                 subscription,
                 is_member: true,
                 seq: 0,
+                epoch: None,
                 head_no: 0,
             }
         });

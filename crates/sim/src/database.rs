@@ -89,13 +89,30 @@ impl Database {
     /// Conversations with a row that cannot be read.
     pub fn unreadable(&self) -> BTreeSet<ConversationId> {
         let corrupt = self.corrupt.lock().clone();
-        corrupt
+        self.conversations_at(&corrupt)
+    }
+
+    /// Rows that a failover is about to lose take their rot with them: it was on the disk that is gone. Returns the conversations they are of.
+    pub fn lose_rot(
+        &self,
+        is_lost: impl Fn(PartitionId, Offset) -> bool,
+    ) -> BTreeSet<ConversationId> {
+        let (lost, kept): (BTreeSet<_>, BTreeSet<_>) = std::mem::take(&mut *self.corrupt.lock())
             .into_iter()
-            .filter_map(|(partition, offset)| {
-                let rows = now(self.log.tail(partition, offset.prev(), 1)).ok()?;
-                rows.first().map(|row| row.conversation)
-            })
-            .collect()
+            .partition(|(partition, offset)| is_lost(*partition, *offset));
+        *self.corrupt.lock() = kept;
+        self.conversations_at(&lost)
+    }
+
+    fn conversations_at(
+        &self,
+        places: &BTreeSet<(PartitionId, Offset)>,
+    ) -> BTreeSet<ConversationId> {
+        let of = |(partition, offset): &(PartitionId, Offset)| {
+            let rows = now(self.log.tail(*partition, offset.prev(), 1)).ok()?;
+            rows.first().map(|row| row.conversation)
+        };
+        places.iter().filter_map(of).collect()
     }
 
     /// While `true` nobody gets through.

@@ -1,14 +1,18 @@
-//! Append, takeover and in-doubt resolution at small bounds, all of it: two nodes, commands to both, messages that take as long as they like.
+//! Append, takeover, hand-over and in-doubt resolution at small bounds, all of it: two nodes, commands to both, messages that take as long as they like.
 //!
 //! The product's sequencer, partition and lane cores run on both nodes over the honest log. Whatever is on its way may be the next to arrive;
-//! an append's outcome may become unknown at any time while its statement still travels. Depth first over all orders; a state that was
+//! an append's outcome may become unknown at any time while its statement still travels; a hand-over's patience may end before anything else
+//! does. Depth first over all orders; a state that was
 //! reached before by another order is not entered again. A node's state follows from what it was told in which order, so that order, the
 //! log and what is on its way are the state.
 //!
 //! Never: a draw of chance, a state that is left out.
 
+mod moves;
+
 use std::collections::BTreeSet;
 
+use hubbub_cluster::ownership::Move;
 use hubbub_domain::conversation::{
     Command, Intent, Kind, NewConversation, RequestKey, Settings, Visibility,
 };
@@ -18,6 +22,7 @@ use hubbub_event_log::{Claim, Ownership};
 use hubbub_wire::bus::{CommandRequest, OwnerReply, OwnerRequest};
 use uuid::Uuid;
 
+use self::moves::{describe, describe_answer, is_append, is_deadline};
 use crate::database::now;
 use crate::node::actor::ActorMail;
 use crate::node::host::Host;
@@ -37,6 +42,8 @@ pub struct Bounds {
     pub unknowns: u32,
     /// Takeovers by the other node.
     pub takeovers: u32,
+    /// Hand-overs by the owner to the other node.
+    pub hand_overs: u32,
     /// Repetitions of a command whose outcome was not told.
     pub repetitions: u32,
 }
@@ -48,6 +55,8 @@ pub struct Explored {
     pub states: usize,
     /// Ends: nothing is on its way any more.
     pub ends: usize,
+    /// … and every command is stored.
+    pub complete: usize,
     /// What is wrong, with the moves that lead there; the search stops at the first.
     pub violation: Option<(String, Vec<String>)>,
 }
@@ -84,6 +93,7 @@ fn search(
     }
     let count = stage.choices().len();
     explored.ends += usize::from(count == 0);
+    explored.complete += usize::from(count == 0 && stage.is_complete(bounds));
     for step in 0..count {
         path.push(step);
         search(bounds, path, seen, explored);
@@ -98,6 +108,12 @@ struct Stage {
     pending: Vec<Event>,
     told: [Trace; 2],
     left: Bounds,
+    /// What each node hands over, if it does.
+    handing: [Option<Epoch>; 2],
+    /// Commands that found no owner: said again to the next one.
+    unserved: Vec<u64>,
+    /// Something went wrong, or took too long.
+    disturbed: bool,
     replies: Vec<(u64, OwnerReply)>,
     moves: Vec<String>,
     wrong: Option<String>,
@@ -110,6 +126,10 @@ enum Choice {
     GiveUp(usize),
     /// The other node takes over.
     TakeOver,
+    /// This node begins to hand over.
+    HandOver(usize),
+    /// What was released gets its next owner.
+    Take(usize, Epoch),
 }
 
 fn to(node: usize) -> To {
@@ -145,6 +165,9 @@ impl Stage {
             pending: Vec::new(),
             told: [Trace::new(false), Trace::new(false)],
             left: bounds,
+            handing: [None, None],
+            unserved: Vec::new(),
+            disturbed: false,
             replies: Vec::new(),
             moves: Vec::new(),
             wrong: None,
@@ -197,6 +220,14 @@ impl Stage {
         row.owner.map(|owner| (To::of(owner).node, row.epoch))
     }
 
+    /// Who had it last, and under which epoch, by the lineage.
+    fn last_owner(&self) -> Option<(usize, Epoch)> {
+        let database = &self.wires.database;
+        let lineage = now(hubbub_event_log::LogReader::lineage(database, P)).ok()?;
+        let last = lineage.last()?;
+        last.owner.map(|owner| (To::of(owner).node, last.epoch))
+    }
+
     fn acquire(&mut self, node: usize, owner: Option<usize>, epoch: Epoch) {
         self.wires.now_ms += 1;
         self.wires.database.advance_to(self.wires.now_ms);
@@ -210,6 +241,9 @@ impl Stage {
         for taken in taken.unwrap_or_default() {
             self.told[node].mix(taken.epoch.get());
             self.hosts[node].serve(P, taken.epoch, taken.head, &mut self.wires);
+            for command in std::mem::take(&mut self.unserved) {
+                self.request(node, command, true);
+            }
         }
     }
 
@@ -254,7 +288,9 @@ impl Stage {
         for event in std::mem::take(&mut self.hosts[node].signals) {
             // Acquire before anything else: only if the row still says so.
             self.told[node].mix(event.epoch.get());
-            if event.signal == hubbub_cluster::PartitionSignal::InDoubt {
+            // A hand-over ends by itself: what is open is settled by the next owner's acquire.
+            let hands_over = self.handing[node] == Some(event.epoch);
+            if event.signal == hubbub_cluster::PartitionSignal::InDoubt && !hands_over {
                 self.acquire(node, Some(node), event.epoch);
             }
             if event.signal == hubbub_cluster::PartitionSignal::Broken {
@@ -269,6 +305,30 @@ impl Stage {
             self.heard(from.route, reply);
         }
         self.collect();
+        for (_, clean) in std::mem::take(&mut self.hosts[node].drained) {
+            if let Some(epoch) = self.handing[node].take() {
+                self.drained(node, epoch, clean);
+            }
+        }
+    }
+
+    /// A hand-over has come to an end: the release is on its way.
+    fn drained(&mut self, node: usize, epoch: Epoch, clean: bool) {
+        self.told[node].mix(u64::from(clean));
+        self.pending.retain(|event| !is_deadline(event, node));
+        if clean && self.pending.iter().any(|event| is_append(event, epoch)) {
+            self.wrong.get_or_insert(format!(
+                "node {node} says that nothing is in flight under {epoch}, but an append is (F12)"
+            ));
+        }
+        let moved = Move {
+            partition: P,
+            epoch,
+            next: Some(to(1 - node).incarnation()),
+        };
+        let moves = vec![moved];
+        self.pending
+            .push(Event::Store(to(node), Ask::Release { moves }));
     }
 
     fn heard(&mut self, command: u64, reply: OwnerReply) {
@@ -283,11 +343,19 @@ impl Stage {
                     accepted.seq
                 ));
             }
-        } else if self.left.repetitions > 0
-            && let Some((owner, _)) = self.owner()
-        {
-            self.left.repetitions -= 1;
-            self.request(owner, command, true);
+        } else {
+            if reply == OwnerReply::Unknown && !self.disturbed {
+                self.wrong.get_or_insert(format!(
+                    "nobody knows what became of command {command}, though nothing went wrong (F12)"
+                ));
+            }
+            if self.left.repetitions > 0 {
+                self.left.repetitions -= 1;
+                match self.owner() {
+                    Some((owner, _)) => self.request(owner, command, true),
+                    None => self.unserved.push(command),
+                }
+            }
         }
         self.replies.push((command, reply));
     }
@@ -298,12 +366,20 @@ impl Stage {
             match event {
                 Event::Store(from, Ask::OpenLane { lane, connection }) => {
                     let node = from.node;
+                    let server = self.wires.server;
+                    self.wires
+                        .connections
+                        .insert((from, lane, connection), server);
                     self.hosts[node]
                         .with_lane(lane, |lane| lane.opened(connection, true, &mut self.wires));
                     self.wires.random = Random::new(1);
                     self.hosts[node].run(&mut self.wires);
                 }
-                Event::Store(..) | Event::Node(_, NodeInput::Answer(_)) => {
+                // Its sender does nothing more with that partition.
+                Event::Node(_, NodeInput::Answer(answer))
+                    if matches!(*answer, Answer::Released { .. }) => {}
+                Event::Store(..)
+                | Event::Node(_, NodeInput::Answer(_) | NodeInput::DrainDeadline { .. }) => {
                     self.pending.push(event);
                 }
                 Event::Node(..) | Event::Bus(..) | Event::Client(..) | Event::Act(_) => {}
@@ -330,6 +406,20 @@ impl Stage {
         if self.left.takeovers > 0 && self.owner().is_some_and(|(owner, _)| owner == 0) {
             choices.push(Choice::TakeOver);
         }
+        match self.owner() {
+            Some((owner, epoch)) => {
+                let heads = self.hosts[owner].heads();
+                let serves = heads.first().is_some_and(|head| head.epoch == epoch);
+                if self.left.hand_overs > 0 && serves {
+                    choices.push(Choice::HandOver(owner));
+                }
+            }
+            None => {
+                if let Some((last, epoch)) = self.last_owner() {
+                    choices.push(Choice::Take(1 - last, epoch));
+                }
+            }
+        }
         choices
     }
 
@@ -339,11 +429,26 @@ impl Stage {
             Some(Choice::GiveUp(index)) => self.give_up(index),
             Some(Choice::TakeOver) => {
                 self.moves.push("node 1 takes over".to_owned());
+                self.disturbed = true;
                 self.left.takeovers -= 1;
                 if let Some((owner, epoch)) = self.owner() {
                     self.acquire(1, Some(owner), epoch);
                     self.settle(1);
                 }
+            }
+            Some(Choice::HandOver(node)) => {
+                self.moves.push(format!("node {node} begins to hand over"));
+                self.left.hand_overs -= 1;
+                self.told[node].mix(0xd0);
+                self.handing[node] = self.owner().map(|(_, epoch)| epoch);
+                self.hosts[node].drain(P, &mut self.wires);
+                self.settle(node);
+            }
+            Some(Choice::Take(node, epoch)) => {
+                self.moves
+                    .push(format!("node {node} takes what was released"));
+                self.acquire(node, None, epoch);
+                self.settle(node);
             }
             None => {}
         }
@@ -351,6 +456,7 @@ impl Stage {
 
     fn give_up(&mut self, index: usize) {
         self.left.unknowns -= 1;
+        self.disturbed = true;
         let (node, lane, connection) = match self.pending.get(index) {
             Some(Event::Store(
                 from,
@@ -390,6 +496,12 @@ impl Stage {
             Event::Node(to, NodeInput::Command { from, .. }) => {
                 self.ask(to.node, from.route, from.attempt > 0);
             }
+            Event::Node(to, NodeInput::DrainDeadline { partition, epoch }) => {
+                self.disturbed = true;
+                self.told[to.node].mix(0xdd);
+                self.hosts[to.node].drain_deadline(partition, epoch);
+                self.settle(to.node);
+            }
             Event::Node(to, NodeInput::Answer(answer)) => {
                 let node = to.node;
                 self.told[node].bytes(describe_answer(&answer).as_bytes());
@@ -417,6 +529,11 @@ impl Stage {
             }
             _ => {}
         }
+    }
+
+    /// Every command is in the log, the one that made the conversation too.
+    fn is_complete(&self, bounds: Bounds) -> bool {
+        u64::try_from(self.wires.database.rows(P).len()).is_ok_and(|rows| rows > bounds.commands)
     }
 
     /// Everything that can be said of this state so far.
@@ -480,62 +597,15 @@ impl Stage {
         for number in [
             self.left.unknowns,
             self.left.takeovers,
+            self.left.hand_overs,
             self.left.repetitions,
+            u32::from(self.disturbed),
         ] {
             hash.mix(u64::from(number));
         }
+        for command in &self.unserved {
+            hash.mix(*command);
+        }
         hash.hash()
-    }
-}
-
-fn describe(event: &Event) -> String {
-    match event {
-        Event::Store(from, Ask::Append { batch, .. }) => {
-            let rows: Vec<_> = batch
-                .rows
-                .iter()
-                .map(|row| (row.epoch, row.offset, row.command_id.uuid().as_u64_pair().1))
-                .collect();
-            format!("append of node {} reaches the log: {rows:?}", from.node)
-        }
-        Event::Store(from, Ask::Load(actor)) => {
-            format!("node {} loads under {}", from.node, actor.epoch)
-        }
-        Event::Store(from, Ask::Probe { command, .. }) => {
-            format!("node {} looks {command} up", from.node)
-        }
-        Event::Store(from, _) => format!("node {} asks the log", from.node),
-        Event::Node(to, NodeInput::Command { from, .. }) => format!(
-            "command {} reaches node {}, {} time",
-            from.route,
-            to.node,
-            if from.attempt == 0 { "first" } else { "second" }
-        ),
-        Event::Node(to, NodeInput::Answer(answer)) => {
-            format!("node {} hears {}", to.node, describe_answer(answer))
-        }
-        _ => String::new(),
-    }
-}
-
-fn describe_answer(answer: &Answer) -> String {
-    match answer {
-        Answer::Appended { outcome, .. } => format!("{outcome:?}"),
-        Answer::Loaded(actor, loaded) => format!(
-            "a state at {:?} for {}",
-            loaded.as_ref().ok().map(|loaded| loaded.state.last_seq()),
-            actor.epoch
-        ),
-        Answer::Probed { found, .. } => format!(
-            "found {:?}",
-            found
-                .as_ref()
-                .ok()
-                .map(|row| row.as_ref().map(|row| row.seq))
-        ),
-        Answer::LookedUp { found, .. } => {
-            format!("looked up {:?}", found.as_ref().ok().map(Vec::len))
-        }
-        _ => String::new(),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hubbub_checker::history::Digest;
 use hubbub_checker::{
     Event as Seen, Fact, Fold, FoldKind, Frame, Happened, Healing, Heals, Limits, LineageRow,
-    Reading, Report, check,
+    Reading, Report, Time, check,
 };
 use hubbub_domain::conversation::{Event, Recorded};
 use hubbub_event_log::LogReader;
@@ -75,39 +75,40 @@ pub(crate) fn judge(wires: &mut Wires, seed: u64, healed: &Healed) -> Report {
     check(&wires.recorder.history, &limits)
 }
 
-/// What is said of a conversation whose row has rotted is not held against anyone: it is read-only, and reported (F14).
+/// What is said of a conversation whose row has rotted is not held against anyone: it is read-only, and reported (F14). When a failover loses
+/// the row, so it is until everyone has heard of that.
 fn leave_out_the_unreadable(wires: &mut Wires) {
     let unreadable = wires.database.unreadable();
-    if unreadable.is_empty() {
-        return;
-    }
-    let is_readable =
-        |id: &uuid::Uuid| !unreadable.contains(&hubbub_domain::ids::ConversationId::from_uuid(*id));
-    for read in &mut wires.recorder.history.reads {
-        read.is_quiet = false;
+    let recorder = &mut wires.recorder;
+    let mut history = std::mem::take(&mut recorder.history);
+    let is_readable = |id: &uuid::Uuid, at: Time| {
+        let id = hubbub_domain::ids::ConversationId::from_uuid(*id);
+        !unreadable.contains(&id) && !recorder.was_unreadable(id, at)
+    };
+    for read in &mut history.reads {
+        read.is_quiet &= unreadable.is_empty();
+        let ended_at = read.ended_at;
         if let Reading::Inbox { entries, complete } = &mut read.reading {
-            entries.retain(|entry| is_readable(&entry.conversation));
-            *complete = false;
+            let all = entries.len();
+            entries.retain(|entry| is_readable(&entry.conversation, ended_at));
+            *complete &= unreadable.is_empty() && entries.len() == all;
         }
     }
-    for socket in &mut wires.recorder.history.sockets {
-        socket.cursors.retain(|(id, ..)| is_readable(id));
+    for socket in &mut history.sockets {
+        let hello_at = socket.hello_at;
+        socket.cursors.retain(|(id, ..)| is_readable(id, hello_at));
     }
-    let frames = &mut wires.recorder.history.frames;
-    frames.retain(|seen| match &seen.frame {
-        Frame::Event(event) => is_readable(&event.conversation),
+    history.frames.retain(|seen| match &seen.frame {
+        Frame::Event(event) => is_readable(&event.conversation, seen.at),
         _ => true,
     });
-    wires
-        .recorder
-        .history
-        .reads
-        .retain(|read| match &read.reading {
-            Reading::Page { conversation, .. } | Reading::Search { conversation, .. } => {
-                is_readable(conversation)
-            }
-            Reading::Inbox { .. } => true,
-        });
+    history.reads.retain(|read| match &read.reading {
+        Reading::Page { conversation, .. } | Reading::Search { conversation, .. } => {
+            is_readable(conversation, read.ended_at)
+        }
+        Reading::Inbox { .. } => true,
+    });
+    wires.recorder.history = history;
 }
 
 fn look_at_the_log(wires: &mut Wires) {

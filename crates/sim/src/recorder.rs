@@ -33,6 +33,8 @@ pub struct Recorder {
     subscriptions: u64,
     /// Rows that a failover has lost, of partitions that nobody has begun anew since.
     lost: Vec<EventRow>,
+    /// Conversations with a row that could not be read until a failover lost it, and until when that may still show.
+    healed: BTreeMap<ConversationId, Time>,
 }
 
 /// Simulated milliseconds on the judge's clock.
@@ -133,9 +135,23 @@ impl Recorder {
     }
 
     /// A failover has lost these rows: everything committed that is not in the log any more. Until somebody begins the partition under a new
-    /// epoch, what was lost may still be shown by whoever has it in hand.
-    pub fn failed_over(&mut self, rows: Vec<EventRow>) {
+    /// epoch, what was lost may still be shown by whoever has it in hand; and where one of them could not be read, it may still be missing.
+    pub fn failed_over(&mut self, rows: Vec<EventRow>, healed: BTreeSet<ConversationId>) {
         self.lost.extend(rows);
+        self.healed
+            .extend(healed.into_iter().map(|id| (id, Time::MAX)));
+    }
+
+    /// Whether something of the conversation is lost and nobody can know it yet.
+    pub fn is_unnoticed(&self, conversation: ConversationId) -> bool {
+        self.lost.iter().any(|row| row.conversation == conversation)
+    }
+
+    /// Whether at this time a row of the conversation may have been missing that could not be read, and that the log has lost since.
+    pub fn was_unreadable(&self, conversation: ConversationId, at: Time) -> bool {
+        self.healed
+            .get(&conversation)
+            .is_some_and(|until| at <= *until)
     }
 
     /// A new owner begins.
@@ -160,14 +176,18 @@ impl Recorder {
             *seq = (*seq).min(row.seq.get());
             *epoch = (*epoch).max(row.epoch.get());
         }
+        let heard_by = time(now_ms.saturating_add(HEARD_MS));
         for (conversation, (from_seq, epoch)) in first {
             self.history.losses.push(Loss {
                 at: time(now_ms),
                 conversation: conversation.uuid(),
                 from_seq,
                 epoch,
-                heard_by: time(now_ms.saturating_add(HEARD_MS)),
+                heard_by,
             });
+            if let Some(until) = self.healed.get_mut(&conversation) {
+                *until = heard_by;
+            }
         }
     }
 

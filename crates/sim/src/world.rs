@@ -6,6 +6,8 @@
 
 mod healing;
 
+use std::collections::BTreeMap;
+
 use hubbub_checker::Report;
 use hubbub_domain::ids::UserId;
 use hubbub_domain::position::{Offset, PartitionCount, PartitionId};
@@ -526,16 +528,30 @@ impl World {
         };
         // Also what nobody can reach at this moment is lost.
         self.wires.database.set_away(false);
+        let kept: BTreeMap<PartitionId, u64> = self
+            .wires
+            .partitions
+            .all()
+            .zip(self.image_rows.iter().copied())
+            .collect();
+        let is_lost = |partition: PartitionId, offset: Offset| {
+            kept.get(&partition)
+                .is_some_and(|kept| offset.get() > *kept)
+        };
         let mut lost = Vec::new();
-        for (partition, kept) in self.wires.partitions.all().zip(&self.image_rows) {
-            let rows = self.wires.database.rows(partition);
-            lost.extend(rows.into_iter().filter(|row| row.offset.get() > *kept));
+        for partition in kept.keys() {
+            let rows = self.wires.database.rows(*partition);
+            lost.extend(
+                rows.into_iter()
+                    .filter(|row| is_lost(*partition, row.offset)),
+            );
         }
+        let healed = self.wires.database.lose_rot(is_lost);
         self.wires.counters.one("failovers");
         self.wires
             .counters
             .add("commits lost by a failover", count(&lost));
-        self.wires.recorder.failed_over(lost);
+        self.wires.recorder.failed_over(lost, healed);
         self.wires.database.fail_over_to(image);
         self.wires.server = self.wires.server.saturating_add(1);
         self.wires.weather.away = true;
@@ -551,6 +567,9 @@ impl World {
         if rows > 0 {
             let offset = Offset::new(self.wires.random.between(1, rows));
             self.wires.counters.one("rows that rotted");
+            self.wires.trace.line(self.wires.now_ms, || {
+                format!("row {offset} of partition {partition} rots")
+            });
             self.wires.database.corrupt(partition, offset);
         }
     }

@@ -28,6 +28,17 @@ fn seed_3471_a_failover_forgot_an_acquire_and_nobody_served_the_partition() {
 }
 
 #[test]
+fn seed_5539_a_failover_lost_a_row_that_could_not_be_read_and_its_place_was_held_against_the_edge()
+{
+    is_clean(5539);
+}
+
+#[test]
+fn seed_9143_a_socket_was_caught_up_to_what_a_failover_lost_before_its_edge_had_heard_of_it() {
+    is_clean(9143);
+}
+
+#[test]
 fn a_dozen_seeds_are_clean() {
     for seed in 0..12 {
         is_clean(seed);

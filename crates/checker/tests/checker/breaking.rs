@@ -3,7 +3,7 @@
 use hubbub_checker::{Invariant, Limits, check};
 use proptest::prelude::*;
 
-use crate::faults::{FAULTS, reset_everybody_to_the_start};
+use crate::faults::{FAULTS, a_loss_is_told_of, reset_everybody_to_the_start};
 use crate::world::{Dice, sound};
 
 #[test]
@@ -47,6 +47,16 @@ fn a_reset_lets_an_application_hear_everything_again() {
     reset_everybody_to_the_start(&mut history);
     let report = check(&history, &Limits::default());
     assert!(report.is_clean(), "{}", report.worst());
+}
+
+#[test]
+fn a_loss_that_everybody_is_told_of_is_no_fault() {
+    for seed in 1..50 {
+        let mut history = sound(seed);
+        assert!(a_loss_is_told_of(&mut history, &mut Dice::of(seed)));
+        let report = check(&history, &Limits::default());
+        assert!(report.is_clean(), "seed {seed}: {}", report.worst());
+    }
 }
 
 proptest! {

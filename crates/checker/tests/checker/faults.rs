@@ -2,6 +2,7 @@
 
 mod choose;
 mod log;
+mod losses;
 mod order;
 mod shown;
 
@@ -9,6 +10,8 @@ use hubbub_checker::{History, Invariant};
 
 use crate::world::Dice;
 use log::*;
+pub(crate) use losses::a_loss_is_told_of;
+use losses::*;
 use order::*;
 pub(crate) use shown::reset_everybody_to_the_start;
 use shown::*;
@@ -46,6 +49,10 @@ faults! {
     a_socket_sees_another_text => I5,
     a_page_sees_another_author => I5,
     a_frame_of_another_epoch => I5,
+    a_socket_never_hears_of_a_loss => I5,
+    a_socket_hears_of_a_loss_too_late => I5,
+    a_reset_does_not_reach_down_to_what_is_lost => I5,
+    an_application_goes_on_holding_what_is_lost => I5,
     a_frame_comes_twice => I6,
     a_frame_is_skipped => I6,
     a_delivery_comes_twice => I6,

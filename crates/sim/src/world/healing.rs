@@ -94,7 +94,7 @@ impl World {
     }
 
     fn is_at_head(&self, client: &Client, id: ConversationId) -> bool {
-        let Some(stands_at) = client.stands_at(id.uuid()) else {
+        let Some((seq, epoch)) = client.stands_at(id.uuid()) else {
             return true;
         };
         // Who was removed while away is not told, and stays where they were.
@@ -102,10 +102,12 @@ impl World {
         if !matches!(access, Ok(Some(_))) {
             return true;
         }
-        now(self.wires.database.conversation_head(id))
-            .ok()
-            .flatten()
-            .is_none_or(|head| stands_at >= head.seq.get())
+        let head = now(self.wires.database.conversation_head(id));
+        let is_unnoticed = self.wires.recorder.is_unnoticed(id);
+        head.ok().flatten().is_none_or(|head| {
+            let is_lost = epoch.is_some_and(|epoch| epoch != head.epoch.get());
+            seq >= head.seq.get() && (is_unnoticed || (seq == head.seq.get() && !is_lost))
+        })
     }
 
     /// For whoever has to find out: who is not where they should be.

@@ -115,6 +115,8 @@ pub enum Judged {
         from: Seq,
         /// The event that made the reader a member.
         joined: Seq,
+        /// The log holds what the cursor names.
+        is_sound: bool,
     },
     /// Too far: say these and go on after the head.
     Resync {
@@ -471,6 +473,7 @@ fn judge(
     }
     let access = now(database.reader().access(conversation, user))?;
     let mut controls = Vec::new();
+    let mut is_sound = false;
     let from = match plan(seq, access.as_ref()) {
         Plan::Ignore => return Ok(Judged::Ignore),
         Plan::Begin { from } => from,
@@ -480,10 +483,10 @@ fn judge(
         }
         Plan::Check { from } => {
             let rows = now(database.read_conversation(conversation, seq, 1))?;
-            let holds = rows
+            is_sound = rows
                 .first()
                 .is_some_and(|row| row.seq == seq && row.epoch == epoch);
-            if holds {
+            if is_sound {
                 from
             } else {
                 let visible = access
@@ -510,6 +513,7 @@ fn judge(
         controls,
         from,
         joined,
+        is_sound,
     })
 }
 

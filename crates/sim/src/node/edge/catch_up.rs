@@ -107,6 +107,7 @@ impl Edge {
             Err(failed) => return self.catch_up_failed(number, failed, wires),
             Ok(Judged::Current) => {
                 let (epoch, seq, forgotten) = (job.epoch, job.seq, job.forgotten);
+                queue.note_held(conversation, epoch);
                 queue.release(conversation, ticket, Some(seq));
                 self.rooms.learn(conversation, epoch, seq, forgotten);
                 self.end_catch_up(number, wires);
@@ -122,6 +123,7 @@ impl Edge {
                 }
                 let resync = resync_frame(Some(&[(conversation, head.0, head.1)]));
                 queue.feed_control(conversation, ticket, resync);
+                queue.note_held(conversation, head.0);
                 queue.release(conversation, ticket, Some(head.1));
                 self.end_catch_up(number, wires);
             }
@@ -129,8 +131,12 @@ impl Edge {
                 controls,
                 from,
                 joined,
+                is_sound,
             }) => {
                 wires.counters.one("cursors caught up");
+                if is_sound {
+                    queue.note_held(conversation, job.epoch);
+                }
                 for control in controls {
                     queue.feed_control(conversation, ticket, control);
                 }

@@ -10,7 +10,7 @@ use hubbub_edge::sim::{Chains, Queue, frame, resync_frame};
 use hubbub_wire::bus::{How, MarkRequest, OwnerRequest};
 use hubbub_wire::client::object::User;
 use hubbub_wire::client::outbound::{Ack, ErrorFrame, Pong, Welcome};
-use hubbub_wire::client::{ClientFrame, Cursor, ServerFrame};
+use hubbub_wire::client::{ClientFrame, Cursor, ServerFrame, close};
 use hubbub_wire::rest::Limits;
 use uuid::Uuid;
 
@@ -109,6 +109,12 @@ impl Edge {
             let Some(socket) = self.sockets.get_mut(&number) else {
                 return;
             };
+            if socket.queue.is_contradicted() {
+                wires
+                    .counters
+                    .one("sockets that were caught up to what is lost");
+                return self.close(number, close::DEGRADED, wires);
+            }
             if socket.writes >= WRITES_MAX {
                 return;
             }
@@ -208,6 +214,7 @@ impl Edge {
                     && let Some(socket) = self.sockets.get_mut(&number)
                 {
                     let ticket = socket.queue.hold(conversation);
+                    socket.queue.note_held(conversation, place.0);
                     socket.queue.release(conversation, ticket, Some(place.1));
                 }
                 wires.counters.one("cursors answered without a question");
