@@ -1,5 +1,7 @@
 //! F23: the projector stands still. Readers still see what they wrote, from the log's tail.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::row::{Fault, Measured, Verdict};
@@ -40,9 +42,12 @@ impl Fault for ProjectorBehind {
         let database = world.database().clone();
         let holding = tokio::spawn(async move {
             database
-                .sql(&format!(
-                    "begin; lock table projection_checkpoint in share row exclusive mode; select pg_sleep({seconds}); commit"
-                ))
+                .sql_within(
+                    Duration::from_secs_f64(seconds * 2.0),
+                    &format!(
+                        "begin; lock table projection_checkpoint in share row exclusive mode; select pg_sleep({seconds}); commit"
+                    ),
+                )
                 .await
         });
         scene.injected(std::collections::BTreeSet::new());

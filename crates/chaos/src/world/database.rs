@@ -41,6 +41,14 @@ impl Database {
     /// # Errors
     /// When the database cannot be reached or refuses.
     pub async fn sql(&self, statements: &str) -> anyhow::Result<String> {
+        self.sql_within(LOOK_TIMEOUT, statements).await
+    }
+
+    /// Runs statements that may take so long.
+    ///
+    /// # Errors
+    /// As [`sql`](Self::sql).
+    pub async fn sql_within(&self, limit: Duration, statements: &str) -> anyhow::Result<String> {
         let running = Command::new(&self.psql)
             .args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only"])
             .args(["--set", "ON_ERROR_STOP=1", "--dbname", &self.url])
@@ -49,7 +57,7 @@ impl Database {
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();
-        let output = tokio::time::timeout(LOOK_TIMEOUT, running)
+        let output = tokio::time::timeout(limit, running)
             .await
             .context("psql gave no answer")?
             .context("start psql")?;
