@@ -38,6 +38,8 @@ pub struct MemoryBus {
 #[derive(Debug)]
 struct Line {
     status: watch::Sender<BusStatus>,
+    /// How often it was taken down: whoever waits also hears of a blink.
+    losses: watch::Sender<u64>,
     /// Since when it is down.
     down: Mutex<Option<Instant>>,
 }
@@ -139,7 +141,12 @@ impl MemoryBus {
             BusStatus::Up => None,
             BusStatus::Down => Some(down.unwrap_or_else(Instant::now)),
         };
-        self.line.status.send_replace(status);
+        let before = self.line.status.send_replace(status);
+        if before == BusStatus::Up && status == BusStatus::Down {
+            self.line
+                .losses
+                .send_modify(|losses| *losses = losses.wrapping_add(1));
+        }
     }
 
     fn is_up(&self) -> bool {
@@ -150,8 +157,10 @@ impl MemoryBus {
 impl Line {
     fn up() -> Self {
         let (status, _) = watch::channel(BusStatus::Up);
+        let (losses, _) = watch::channel(0);
         Self {
             status,
+            losses,
             down: Mutex::new(None),
         }
     }
@@ -289,6 +298,7 @@ impl Bus for MemoryBus {
             return Err(RequestError::NotSent("taken down".to_owned()));
         }
         let (answer, answered) = oneshot::channel();
+        let mut losses = self.line.losses.subscribe();
         // Held here until the deadline: a request that everybody throws away is answered by nobody, not refused.
         let slot = Arc::new(Mutex::new(Some(answer)));
         let heard = self.shared.state.lock().send(Message {
@@ -300,9 +310,16 @@ impl Bus for MemoryBus {
         if !heard {
             return Err(RequestError::NoResponder);
         }
-        match tokio::time::timeout(deadline, answered).await {
-            Ok(Ok(payload)) => Ok(payload),
-            Ok(Err(_)) | Err(_) => Err(RequestError::TimedOut),
+        let waiting = async {
+            tokio::select! {
+                biased;
+                answer = answered => answer.ok(),
+                _lost = losses.changed() => None,
+            }
+        };
+        match tokio::time::timeout(deadline, waiting).await {
+            Ok(Some(payload)) => Ok(payload),
+            Ok(None) | Err(_) => Err(RequestError::TimedOut),
         }
     }
 
@@ -461,6 +478,27 @@ mod tests {
         send(&cut, "heard").await;
         assert_eq!(waiting(&mut here), ["unheard there", "heard"]);
         assert_eq!(waiting(&mut there), ["heard"]);
+    }
+
+    #[tokio::test]
+    async fn a_request_does_not_outlive_the_line_it_was_sent_over() {
+        let bus = MemoryBus::new();
+        let cut = bus.another_line();
+        let _listening = bus
+            .subscribe(SubjectPattern::One(EVENTS), 16)
+            .await
+            .expect("is up");
+        let hours = Duration::from_hours(1);
+        let asking = cut.request(EVENTS, Bytes::from_static(b"?"), hours, None);
+        let blink = async {
+            cut.set_status(BusStatus::Down);
+            cut.set_status(BusStatus::Up);
+        };
+        let both = async { tokio::join!(asking, blink) };
+        let (answer, ()) = tokio::time::timeout(hubbub_testkit::wait::DEADLINE, both)
+            .await
+            .expect("ends early");
+        assert!(matches!(answer, Err(RequestError::TimedOut)), "{answer:?}");
     }
 
     #[tokio::test]

@@ -191,11 +191,17 @@ impl Bus for NatsBus {
             RequestError::NotSent("too many requests wait for their answers".to_owned())
         })?;
         let reply = question.reply_subject().to_owned();
+        // Before it is sent, so that no loss after that is missed.
+        let mut losses = self.link.losses();
         let asking = async {
             self.send(subject.to_string(), Some(reply), payload, trace.as_ref())
                 .await
                 .map_err(|error| RequestError::NotSent(error.to_string()))?;
-            question.answer().await.ok_or(RequestError::TimedOut)
+            tokio::select! {
+                biased;
+                answer = question.answer() => answer.ok_or(RequestError::TimedOut),
+                _lost = losses.changed() => Err(RequestError::TimedOut),
+            }
         };
         // Which of the two waits was cut off is not known here, so it counts as sent.
         let answer = timeout(deadline, asking)

@@ -33,7 +33,8 @@ pub trait Bus: Send + Sync + 'static {
         capacity: usize,
     ) -> Result<Subscription, SubscribeError>;
 
-    /// Sends and waits for one answer.
+    /// Sends and waits for one answer; not beyond the moment in which this end's connection is known to be lost, as what was on its way
+    /// over it is lost, too.
     async fn request(
         &self,
         subject: Subject,
@@ -155,7 +156,7 @@ pub enum RequestError {
     /// Nobody listens there: it was not handled.
     #[error("nobody answers on that subject")]
     NoResponder,
-    /// It was sent and no answer came in time: open.
+    /// It was sent and no answer came in time, or before the connection was lost: open.
     #[error("no answer in time")]
     TimedOut,
     /// The bus was down before it was sent: it was not handled.

@@ -206,6 +206,29 @@ async fn a_request_that_was_sent_is_open_when_the_line_is_cut() {
     assert!(matches!(answer, Err(RequestError::TimedOut)), "{answer:?}");
 }
 
+/// A lost connection takes what was on its way with it: whoever asked learns at once that the outcome is open, not at the deadline.
+#[tokio::test]
+async fn a_request_does_not_outlive_the_connection_it_was_sent_over() {
+    let Some(mut server) = NatsServer::start() else {
+        return;
+    };
+    let asker = node(&server.url(), "asker").await;
+    let answerer = node(&server.url(), "answerer").await;
+    let mut questions = listen(&answerer, SubjectPattern::One(commands()), 16).await;
+    let hours = Duration::from_hours(1);
+    let asking = asker.request(commands(), Bytes::from_static(b"?"), hours, None);
+    let losing = async {
+        let question = next(&mut questions).await;
+        server.kill();
+        // Back before anybody looks: the loss counts, not that the line is down.
+        server.restart();
+        question
+    };
+    let both = async { tokio::join!(asking, losing) };
+    let (answer, _question) = timeout(wait::DEADLINE, both).await.expect("ends early");
+    assert!(matches!(answer, Err(RequestError::TimedOut)), "{answer:?}");
+}
+
 #[tokio::test]
 async fn a_server_that_falls_silent_is_seen_as_down_and_up_when_it_speaks_again() {
     let Some(mut server) = NatsServer::start() else {

@@ -33,6 +33,8 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Link {
     status: watch::Sender<BusStatus>,
+    /// How often it was lost. A number, as whoever waits must also hear of a loss that is already made good.
+    losses: watch::Sender<u64>,
     connected: Notify,
     starved: AtomicU64,
     /// The moment of the last proof; of the beginning before there was one.
@@ -42,8 +44,10 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new() -> Self {
         let (status, _) = watch::channel(BusStatus::Down);
+        let (losses, _) = watch::channel(0);
         Self {
             status,
+            losses,
             connected: Notify::new(),
             starved: AtomicU64::new(0),
             proved: Mutex::new(Instant::now()),
@@ -68,6 +72,11 @@ impl Link {
         self.status.subscribe()
     }
 
+    /// Changes whenever the connection is known to be lost.
+    pub(super) fn losses(&self) -> watch::Receiver<u64> {
+        self.losses.subscribe()
+    }
+
     pub(super) fn starved(&self) -> u64 {
         self.starved.load(Ordering::Relaxed)
     }
@@ -79,6 +88,10 @@ impl Link {
             *now = status;
             changed
         });
+        if changed && status == BusStatus::Down {
+            self.losses
+                .send_modify(|losses| *losses = losses.wrapping_add(1));
+        }
         match status {
             BusStatus::Up if changed => tracing::info!("connected to NATS"),
             BusStatus::Down if changed => {

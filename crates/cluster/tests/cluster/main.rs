@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hubbub_bus::memory::MemoryBus;
+use hubbub_bus::memory::{Fault, MemoryBus};
 use hubbub_bus::{Bus, Subject, SubjectPattern};
 use hubbub_cluster::ownership::OwnershipSettings;
 use hubbub_cluster::server::{CommandServer, serve_commands};

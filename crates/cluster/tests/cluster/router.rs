@@ -325,6 +325,57 @@ async fn a_command_follows_a_new_owner_while_the_old_one_is_silent() {
     assert!(asked.remaining_ms <= 3_000, "an owner has three seconds");
 }
 
+/// What was on its way over a lost line is lost, and its id makes the repetition safe: it is asked again when the line is back, not when
+/// the attempt's three seconds are over.
+#[tokio::test(start_paused = true)]
+async fn a_command_on_its_way_over_a_line_that_breaks_is_asked_again_once_it_is_back() {
+    let net = Net::new();
+    let (router, line, _lease) = apart(&net, 1, &Host::answering([OwnerReply::Unknown]));
+    let there = Host::answering([OwnerReply::Accepted(accepted(How::Already))]);
+    net.node(2, &there).await;
+    net.view
+        .learn(partition(), Epoch::new(3), Some(incarnation(2)));
+    // The first one is lost on the way.
+    let mut fates = [Fault::Lose].into_iter();
+    net.bus.inject(move |subject| match subject {
+        Subject::Command(_) => fates.next().unwrap_or(Fault::None),
+        _ => Fault::None,
+    });
+    let begun = tokio::time::Instant::now();
+    let (answer, ()) = tokio::join!(router.submit(command(), false, DEADLINE, None), async {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        line.set_status(hubbub_bus::BusStatus::Down);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        line.set_status(hubbub_bus::BusStatus::Up);
+    });
+    assert_eq!(answer, Ok(accepted(How::Already)));
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(there.seen.lock()[0].retry, "the first one may have arrived");
+}
+
+/// While the line stays away nobody can say what became of it.
+#[tokio::test(start_paused = true)]
+async fn a_command_on_its_way_over_a_line_that_stays_away_is_unknown_never_failed() {
+    let net = Net::new();
+    let (router, line, _lease) = apart(&net, 1, &Host::answering([OwnerReply::Unknown]));
+    let silent = SubjectPattern::One(Subject::Command(incarnation(2)));
+    let _silent = net.bus.subscribe(silent, 16).await.unwrap();
+    net.view
+        .learn(partition(), Epoch::new(3), Some(incarnation(2)));
+    let (answer, ()) = tokio::join!(
+        router.submit(command(), false, Duration::from_secs(4), None),
+        async {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            line.set_status(hubbub_bus::BusStatus::Down);
+        }
+    );
+    assert_eq!(answer, Err(SubmitError::UnknownOutcome));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_silent_owner_makes_the_outcome_unknown() {
     let net = Net::new();
