@@ -11,9 +11,7 @@ pub use crate::lane::core::{LaneCore, Settled, Told};
 pub use crate::lane::queue::{Drawn, LaneQueue, LaneRow, Part};
 pub use crate::partition::core::{Committed, NoPlace, PartitionCore, Phase, Publication};
 pub use crate::partition::marks::{MARKS_PENDING_MAX, MARKS_WRITE_MAX, Marks};
-pub use crate::partition::recovery::{
-    REPUBLISH_EVENTS_MAX, REPUBLISH_UNKNOWN_MAX, told_again, unpublished,
-};
+pub use crate::partition::recovery::{REPUBLISH_EVENTS_MAX, told_again, unpublished};
 pub use crate::partition::residents::{
     AfterCrash, FAILURES_MAX, Failure, QUARANTINE_MAX, QUARANTINE_MIN, READ_ONLY_FOR, Residents,
     Route,

@@ -15,17 +15,15 @@ use hubbub_wire::stored::EventRow;
 /// Events told again of one partition at most: what the fastest partition stores between two writes of the watermark. Older ones are left
 /// to the head broadcasts.
 pub const REPUBLISH_EVENTS_MAX: u64 = 2_048;
-/// The same for a partition without a watermark: nothing is known of it, and a log that was just brought here must not flood the bus.
-pub const REPUBLISH_UNKNOWN_MAX: u64 = 64;
 
 /// The range (after, to] that is to be told again; `None` when nothing is. A watermark beyond the head is of a lineage that was lost.
+///
+/// Without a watermark nothing is: its owners so far wrote none, so they were of the release before watermarks (or lived for less than
+/// two seconds). Edges of that release take a newer owner's word of what they have delivered for a lost lineage, and end all their
+/// sockets; during an upgrade that was once for every partition that changed hands.
 pub fn unpublished(published: Option<Offset>, head: Offset) -> Option<(Offset, Offset)> {
-    let (from, events_max) = match published {
-        Some(published) => (published, REPUBLISH_EVENTS_MAX),
-        None => (Offset::ZERO, REPUBLISH_UNKNOWN_MAX),
-    };
-    let newest = Offset::new(head.get().saturating_sub(events_max));
-    let after = from.max(newest);
+    let newest = Offset::new(head.get().saturating_sub(REPUBLISH_EVENTS_MAX));
+    let after = published?.max(newest);
     (after < head).then_some((after, head))
 }
 
@@ -88,10 +86,11 @@ mod tests {
             range(Some(1), 100_000),
             Some((100_000 - REPUBLISH_EVENTS_MAX, 100_000))
         );
-        assert_eq!(
-            range(None, 100_000),
-            Some((100_000 - REPUBLISH_UNKNOWN_MAX, 100_000))
-        );
-        assert_eq!(range(None, 5), Some((0, 5)));
+    }
+
+    #[test]
+    fn what_comes_from_an_owner_that_wrote_no_watermark_is_left_to_the_heads() {
+        assert_eq!(range(None, 5), None);
+        assert_eq!(range(None, 100_000), None);
     }
 }
