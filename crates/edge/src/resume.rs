@@ -175,7 +175,7 @@ async fn persist(sources: &Sources, user: UserId, outbox: &Outbox, one: CatchUp)
                 // One conversation that cannot be read must not keep its members out of all others (F14).
                 tracing::error!(error = %what, conversation.id = %one.conversation, "a conversation cannot be read");
                 let floor = progress.map(|progress| progress.position);
-                return outbox.release(one.conversation, one.ticket, floor);
+                return outbox.release_unread(one.conversation, one.ticket, floor);
             }
             Err(error) => tracing::warn!(%error, attempt, "a cursor could not be caught up"),
         }
@@ -344,7 +344,8 @@ async fn stream(
                 Ok(recorded) => recorded,
                 Err(error) => {
                     tracing::error!(%error, conversation.id = %cursor.conversation, seq = row.seq.get(), "an event cannot be read");
-                    outbox.release(cursor.conversation, cursor.ticket, Some(progress.position));
+                    let floor = Some(progress.position);
+                    outbox.release_unread(cursor.conversation, cursor.ticket, floor);
                     return Ok(());
                 }
             };

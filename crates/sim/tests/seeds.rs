@@ -39,6 +39,11 @@ fn seed_9143_a_socket_was_caught_up_to_what_a_failover_lost_before_its_edge_had_
 }
 
 #[test]
+fn seed_28397_what_came_live_behind_a_hole_that_a_failover_left_went_out_behind_a_catch_up() {
+    is_clean(28_397);
+}
+
+#[test]
 fn a_dozen_seeds_are_clean() {
     for seed in 0..12 {
         is_clean(seed);

@@ -110,6 +110,16 @@ impl Outbox {
         self.taken.notify_waiters();
     }
 
+    pub(crate) fn release_unread(
+        &self,
+        conversation: ConversationId,
+        ticket: Ticket,
+        floor: Option<Seq>,
+    ) {
+        self.with(|queue| queue.release_unread(conversation, ticket, floor));
+        self.taken.notify_waiters();
+    }
+
     /// Waits until a catch-up may go on; `false` when the socket is gone.
     pub(crate) async fn room(&self) -> bool {
         self.until(Queue::has_room).await

@@ -99,6 +99,16 @@ enum Waiting {
     Anew,
 }
 
+/// Live events up to `seq` were part of a catch-up.
+#[derive(Clone, Copy, Debug)]
+struct Floor {
+    seq: Seq,
+    /// None of what was fed is of a newer epoch.
+    fed: Epoch,
+    /// Whether the log ended there: then the next live event is the next one. A catch-up that met what cannot be read stopped before.
+    whole: bool,
+}
+
 /// The queue of one socket.
 #[derive(Debug)]
 pub struct Queue {
@@ -107,9 +117,9 @@ pub struct Queue {
     items: VecDeque<Item>,
     controls: usize,
     holds: HashMap<ConversationId, Hold>,
-    /// Live events up to here were part of a catch-up, none of which was of a newer epoch.
-    floors: HashMap<ConversationId, (Seq, Epoch)>,
-    /// What a catch-up fed is not what came live: the log has lost it meanwhile.
+    /// Up to where catch-ups have read, until something comes live behind it.
+    floors: HashMap<ConversationId, Floor>,
+    /// What came live does not go with what a catch-up fed, or lies behind a hole: the log has lost events meanwhile.
     contradicted: bool,
     /// Bytes of events in `items`.
     queued_bytes: usize,
@@ -155,12 +165,14 @@ impl Queue {
 
     /// A live event.
     pub fn push_event(&mut self, event: EventItem) {
-        if let Some(floor) = self.floors.get(&event.conversation) {
-            let (floor, fed) = *floor;
-            if event.seq <= floor {
-                self.contradicted |= is_after(event.epoch, fed);
+        if let Some(floor) = self.floors.get(&event.conversation).copied() {
+            if event.seq <= floor.seq {
+                self.contradicted |= is_after(event.epoch, floor.fed);
                 return;
             }
+            // Whoever joins anew has a hold, and `added` says where their stream goes on.
+            let joins = self.holds.contains_key(&event.conversation);
+            self.contradicted |= floor.whole && !joins && event.seq > floor.seq.next();
             self.floors.remove(&event.conversation);
         }
         if let Some(hold) = self.holds.get_mut(&event.conversation) {
@@ -182,6 +194,14 @@ impl Queue {
     /// A frame in the order of a conversation's events, behind the event at `seq`.
     pub fn push_control(&mut self, conversation: ConversationId, seq: Seq, frame: Frame) {
         self.controls = self.controls.saturating_add(1);
+        if self
+            .floors
+            .get(&conversation)
+            .is_some_and(|floor| seq > floor.seq)
+        {
+            // It may tell of a jump, such as a `resync` does.
+            self.floors.remove(&conversation);
+        }
         match self.holds.get_mut(&conversation) {
             Some(hold) => hold
                 .waiting
@@ -270,8 +290,28 @@ impl Queue {
         matches!(first, Some(Waiting::Ticket(waiting)) if *waiting == ticket)
     }
 
-    /// Ends a hold. What waited behind it goes on, without what the client already has (up to `floor`).
+    /// Ends a hold. What waited behind it goes on, without what the client already has: up to `floor`, where the log ended when it was read.
     pub fn release(&mut self, conversation: ConversationId, ticket: Ticket, floor: Option<Seq>) {
+        self.end_hold(conversation, ticket, floor, true);
+    }
+
+    /// Like [`Queue::release`], where the log goes on behind `floor` with what cannot be read: the hole is known and no sign of a loss.
+    pub fn release_unread(
+        &mut self,
+        conversation: ConversationId,
+        ticket: Ticket,
+        floor: Option<Seq>,
+    ) {
+        self.end_hold(conversation, ticket, floor, false);
+    }
+
+    fn end_hold(
+        &mut self,
+        conversation: ConversationId,
+        ticket: Ticket,
+        floor: Option<Seq>,
+        whole: bool,
+    ) {
         let Some(hold) = self.holds.get_mut(&conversation) else {
             return;
         };
@@ -282,7 +322,7 @@ impl Queue {
             return;
         }
         if let Some(floor) = floor {
-            self.drop_up_to(conversation, floor);
+            self.drop_up_to(conversation, floor, whole);
         }
         self.pump(conversation);
     }
@@ -404,7 +444,7 @@ impl Queue {
         }
     }
 
-    fn drop_up_to(&mut self, conversation: ConversationId, floor: Seq) {
+    fn drop_up_to(&mut self, conversation: ConversationId, floor: Seq, whole: bool) {
         let Some(hold) = self.holds.get_mut(&conversation) else {
             return;
         };
@@ -433,6 +473,10 @@ impl Queue {
                 keep
             }
         });
+        if let Some(Waiting::Item(seq, Item::Event(_))) = hold.waiting.front() {
+            // The log ended at the floor: what came live behind a hole was given out before a loss took what lay between.
+            *contradicted |= whole && *seq > floor.next();
+        }
         if hold.dropped.is_some_and(|(_, seq)| seq <= floor) {
             hold.dropped = None;
         }
@@ -440,7 +484,8 @@ impl Queue {
         self.held_bytes = self.held_bytes.saturating_sub(freed);
         self.controls = self.controls.saturating_sub(controls);
         if !passed {
-            self.floors.insert(conversation, (floor, fed));
+            let seq = floor;
+            self.floors.insert(conversation, Floor { seq, fed, whole });
         }
     }
 

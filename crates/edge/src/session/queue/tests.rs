@@ -163,6 +163,73 @@ fn an_event_in_the_place_of_one_that_was_fed_is_noticed() {
 }
 
 #[test]
+fn a_hole_between_a_catch_up_and_what_came_live_is_noticed() {
+    for (unread, held, seq, noticed) in [
+        (false, true, 7, false),
+        (false, true, 21, true),
+        (false, false, 7, false),
+        (false, false, 21, true),
+        (true, true, 21, false),
+        (true, false, 21, false),
+    ] {
+        let mut queue = queue();
+        let ticket = queue.hold(conversation(1));
+        if held {
+            queue.push_event(event(1, seq));
+        }
+        queue.feed_event(ticket, event(1, 6));
+        let floor = Some(Seq::new(6));
+        if unread {
+            queue.release_unread(conversation(1), ticket, floor);
+        } else {
+            queue.release(conversation(1), ticket, floor);
+        }
+        if !held {
+            queue.push_event(event(1, seq));
+        }
+        let case = format!("unread {unread}, held {held}, {seq}");
+        assert_eq!(queue.is_contradicted(), noticed, "{case}");
+    }
+}
+
+#[test]
+fn a_jump_that_the_client_is_told_of_is_no_hole() {
+    for held in [false, true] {
+        let mut queue = queue();
+        let resume = queue.hold(conversation(1));
+        if !held {
+            queue.release(conversation(1), resume, Some(Seq::new(4)));
+        }
+        queue.push_control(conversation(1), Seq::new(9), "\"resync\"".into());
+        queue.push_event(event(1, 10));
+        if held {
+            queue.release(conversation(1), resume, Some(Seq::new(4)));
+        }
+        assert!(!queue.is_contradicted());
+        assert_eq!(written(&mut queue), ["resync", "e1:10"]);
+    }
+}
+
+#[test]
+fn whoever_joins_anew_goes_on_behind_a_hole() {
+    for held in [false, true] {
+        let mut queue = queue();
+        let resume = queue.hold(conversation(1));
+        if !held {
+            queue.release(conversation(1), resume, Some(Seq::new(4)));
+        }
+        let added = queue.hold(conversation(1));
+        queue.push_event(event(1, 9));
+        if held {
+            queue.release(conversation(1), resume, Some(Seq::new(4)));
+        }
+        queue.fulfil(conversation(1), added, Seq::new(9), "\"added\"".into());
+        assert!(!queue.is_contradicted());
+        assert_eq!(written(&mut queue), ["added", "e1:9"]);
+    }
+}
+
+#[test]
 fn what_begins_anew_is_not_judged_by_the_catch_up_before_it() {
     let other = |seq| EventItem {
         epoch: Epoch::new(2),

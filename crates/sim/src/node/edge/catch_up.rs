@@ -30,6 +30,7 @@ pub struct Job {
     attempts: u32,
     waiting: Vec<EventRow>,
     is_last: bool,
+    is_unread: bool,
     forgotten: u64,
 }
 
@@ -62,6 +63,7 @@ impl Edge {
             attempts: 1,
             waiting: Vec::new(),
             is_last: false,
+            is_unread: false,
             forgotten: self.rooms.forgotten(),
         };
         self.jobs.insert(number, job);
@@ -191,7 +193,10 @@ impl Edge {
             }
             let Some(row) = job.waiting.pop() else { break };
             let stops = match row.decode() {
-                Err(_unreadable) => true,
+                Err(_unreadable) => {
+                    job.is_unread = true;
+                    true
+                }
                 Ok(recorded) if row.seq > progress.joined && ends(&recorded, job.user) => true,
                 Ok(recorded) => {
                     let text = frame(&ServerFrame::Event(raw_event(row.epoch, &recorded)));
@@ -213,7 +218,12 @@ impl Edge {
         }
         job.progress = Some(progress);
         if job.is_last {
-            queue.release(job.conversation, job.ticket, Some(progress.position));
+            let floor = Some(progress.position);
+            if job.is_unread {
+                queue.release_unread(job.conversation, job.ticket, floor);
+            } else {
+                queue.release(job.conversation, job.ticket, floor);
+            }
             self.end_catch_up(number, wires);
         } else {
             self.ask_on(number, wires);
@@ -231,7 +241,7 @@ impl Edge {
                 let floor = job.progress.map(|progress| progress.position);
                 let (conversation, ticket) = (job.conversation, job.ticket);
                 if let Some(socket) = self.sockets.get_mut(&socket) {
-                    socket.queue.release(conversation, ticket, floor);
+                    socket.queue.release_unread(conversation, ticket, floor);
                 }
                 self.end_catch_up(number, wires);
                 self.pump(socket, wires);
