@@ -148,9 +148,7 @@ pub(super) async fn watch_link(
             continue;
         }
         let sent = Instant::now();
-        let answered = tokio::time::timeout(PROBE_TIMEOUT, round_trip(&client, &inbox))
-            .await
-            .unwrap_or(false);
+        let answered = is_answered(&link, round_trip(&client, &inbox)).await;
         if answered && connected() {
             link.prove(sent);
             link.set(BusStatus::Up);
@@ -164,11 +162,53 @@ pub(super) async fn watch_link(
     }
 }
 
+/// Whether a probe is answered. One that was sent over a connection that is lost by now is not waited for: the next one has a new connection
+/// to prove, and until then nothing is sent over it.
+async fn is_answered(link: &Link, probe: impl Future<Output = bool>) -> bool {
+    let mut losses = link.losses();
+    let ended = async {
+        tokio::select! {
+            biased;
+            answered = probe => answered,
+            _lost = losses.changed() => false,
+        }
+    };
+    tokio::time::timeout(PROBE_TIMEOUT, ended)
+        .await
+        .unwrap_or(false)
+}
+
 /// Gives up the connection and looks for a server that answers.
 async fn leave(client: &Client) {
     let leaving = tokio::time::timeout(LEAVE_TIMEOUT, client.force_reconnect());
     if !matches!(leaving.await, Ok(Ok(()))) {
         // Its queue is full behind the same silent line; the library's own pings end it.
         tracing::debug!("the NATS client did not take the wish to reconnect");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_over_a_lost_connection_does_not_keep_the_next_one_waiting() {
+        let link = Link::new();
+        link.set(BusStatus::Up);
+        let began = Instant::now();
+        let (answered, ()) = tokio::join!(is_answered(&link, std::future::pending()), async {
+            link.hear(&Event::Disconnected);
+        });
+        assert!(!answered);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_nobody_answers_is_given_up() {
+        let link = Link::new();
+        let began = Instant::now();
+        assert!(!is_answered(&link, std::future::pending()).await);
+        assert_eq!(began.elapsed(), PROBE_TIMEOUT);
+        assert!(is_answered(&link, std::future::ready(true)).await);
     }
 }
