@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hubbub_bus::{Bus, Delivery, Subject, SubjectPattern, SubscribeError};
+use bytes::Bytes;
+use hubbub_bus::{Bus, BusStatus, Delivery, ReplyTo, Subject, SubjectPattern, SubscribeError};
 use hubbub_domain::ids::Incarnation;
 use hubbub_domain::position::{Epoch, PartitionId};
 use hubbub_telemetry::TraceContext;
 use hubbub_telemetry::metrics::Cluster;
 use hubbub_wire::bus::{CommandRequest, HeadBroadcast, How, OwnerReply};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -82,6 +84,8 @@ pub async fn serve_commands(
 impl CommandServer {
     async fn answer(&self, delivery: Delivery, full: bool) {
         let Some(to) = delivery.reply else { return };
+        // A refusal is not worth keeping.
+        let mut until = Instant::now();
         let reply = match CommandRequest::decode(&delivery.payload) {
             Err(error) => {
                 // A newer node may say what this one cannot read; it was certainly not handled.
@@ -105,6 +109,7 @@ impl CommandServer {
                     .map(|metrics| InFlight::begin(&metrics.remote_commands));
                 let (partition, epoch) = (request.partition, request.epoch);
                 let patience = Duration::from_millis(u64::from(request.remaining_ms));
+                until += patience;
                 let handling = answer_locally(&*self.local, &self.lease, request, delivery.trace);
                 // The sender has stopped waiting then; the command itself goes on and its definite answer waits for the repetition.
                 match tokio::time::timeout(patience, handling).await {
@@ -113,7 +118,21 @@ impl CommandServer {
                 }
             }
         };
-        if let Err(error) = self.bus.reply(to, reply.encode()).await {
+        self.tell(to, reply.encode(), until).await;
+    }
+
+    /// Answers; when the bus is away for a moment, once it is back, as long as the sender waits.
+    async fn tell(&self, to: ReplyTo, reply: Bytes, until: Instant) {
+        let mut status = self.bus.status();
+        let Err(error) = self.bus.reply(to.clone(), reply.clone()).await else {
+            return;
+        };
+        let is_back = async { status.wait_for(|now| *now == BusStatus::Up).await.is_ok() };
+        let again = match tokio::time::timeout_at(until, is_back).await {
+            Ok(true) => self.bus.reply(to, reply).await,
+            Ok(false) | Err(_) => Err(error),
+        };
+        if let Err(error) = again {
             // The sender times out, which means unknown, and asks again with the same id.
             tracing::debug!(%error, "answer command request");
         }

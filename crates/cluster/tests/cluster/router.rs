@@ -357,6 +357,42 @@ async fn a_command_on_its_way_over_a_line_that_breaks_is_asked_again_once_it_is_
     assert!(there.seen.lock()[0].retry, "the first one may have arrived");
 }
 
+/// The owner's line is lost while it works: its answer waits for the line instead of being lost with it.
+#[tokio::test(start_paused = true)]
+async fn an_answer_waits_for_the_line_of_the_owner_to_come_back() {
+    let net = Net::new();
+    let (router, _line, _lease) = apart(&net, 1, &Host::answering([OwnerReply::Unknown]));
+    let there = Host::answering([OwnerReply::Accepted(accepted(How::Stored))]);
+    let owners_line = net.bus.another_line();
+    let server = CommandServer {
+        me: incarnation(2),
+        bus: Arc::new(owners_line.clone()),
+        local: there.clone(),
+        lease: held(),
+        view: Arc::new(OwnersView::new(PARTITIONS)),
+        metrics: None,
+    };
+    serve_commands(server, &net.tasks, CancellationToken::new())
+        .await
+        .unwrap();
+    net.view
+        .learn(partition(), Epoch::new(3), Some(incarnation(2)));
+    let begun = tokio::time::Instant::now();
+    // The request is in the owner's queue when the line goes, and is answered while it is away.
+    let (answer, ()) = tokio::join!(router.submit(command(), false, DEADLINE, None), async {
+        owners_line.set_status(hubbub_bus::BusStatus::Down);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        owners_line.set_status(hubbub_bus::BusStatus::Up);
+    });
+    assert_eq!(answer, Ok(accepted(How::Stored)));
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(there.seen.lock().len(), 1, "nobody had to ask again");
+}
+
 /// While the line stays away nobody can say what became of it.
 #[tokio::test(start_paused = true)]
 async fn a_command_on_its_way_over_a_line_that_stays_away_is_unknown_never_failed() {
