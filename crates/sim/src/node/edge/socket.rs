@@ -41,6 +41,8 @@ pub struct Socket {
     chains: Chains<(Command, bool, u64)>,
     marks: Marks,
     marking: Marks,
+    /// A wake for the marks is planned: one for all of them, as the product has it.
+    marks_due: bool,
     writes: usize,
     arrives_ms: u64,
 }
@@ -64,6 +66,7 @@ impl Edge {
                 chains: Chains::default(),
                 marks: Marks::new(),
                 marking: Marks::new(),
+                marks_due: false,
                 writes: 0,
                 arrives_ms: 0,
             },
@@ -336,7 +339,16 @@ impl Edge {
         let waiting = socket.marks.entry(conversation).or_default();
         waiting.0 = waiting.0.max(read_no);
         waiting.1 = waiting.1.max(delivered_no);
-        wires.wake(self.me, wait_ms, NodeInput::MarksDue { socket: number });
+        self.plan_marks(number, wait_ms, wires);
+    }
+
+    /// The next wake takes every mark that waits, so a second one beside it would only multiply.
+    fn plan_marks(&mut self, number: u64, wait_ms: u64, wires: &mut Wires) {
+        if let Some(socket) = self.sockets.get_mut(&number)
+            && !std::mem::replace(&mut socket.marks_due, true)
+        {
+            wires.wake(self.me, wait_ms, NodeInput::MarksDue { socket: number });
+        }
     }
 
     /// Marks that wait are sent.
@@ -344,6 +356,7 @@ impl Edge {
         let Some(socket) = self.sockets.get_mut(&number) else {
             return;
         };
+        socket.marks_due = false;
         let Some(user) = socket.user else { return };
         for (conversation, (read_no, delivered_no)) in std::mem::take(&mut socket.marks) {
             if socket.marking.contains_key(&conversation) {
@@ -383,11 +396,7 @@ impl Edge {
         match end {
             Ok(_) | Err(SubmitError::Rejected(_)) => {
                 if socket.marks.contains_key(&conversation) {
-                    wires.wake(
-                        self.me,
-                        MARK_WAIT_MS,
-                        NodeInput::MarksDue { socket: number },
-                    );
+                    self.plan_marks(number, MARK_WAIT_MS, wires);
                 }
             }
             // The client does not know: it goes back to wait.
