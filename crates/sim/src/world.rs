@@ -485,6 +485,8 @@ impl World {
             }
             Act::Full(full) => self.wires.weather.full = full,
             Act::Snapshot => {
+                // Also what nobody can reach at this moment is kept.
+                self.wires.database.set_away(false);
                 self.image = Some(self.wires.database.image());
                 self.image_rows = self
                     .wires
@@ -492,6 +494,7 @@ impl World {
                     .all()
                     .map(|partition| count(&self.wires.database.rows(partition)))
                     .collect();
+                self.wires.database.set_away(self.wires.weather.away);
             }
             Act::FailOver => self.fail_over(),
             Act::Corrupt => self.corrupt(),
@@ -630,3 +633,6 @@ fn clock_offset(random: &mut Random) -> i64 {
     let offset = i64::try_from(random.below(most)).unwrap_or(0);
     if random.chance(500) { offset } else { -offset }
 }
+
+#[cfg(test)]
+mod tests;
