@@ -576,6 +576,17 @@ impl Client {
                 });
                 self.deliver(conversation_id, Told::Reset { from_seq }, wires);
             }
+            Notice::Skipped {
+                conversation_id,
+                epoch,
+                seq,
+            } => {
+                self.follow(conversation_id, wires, |follow| {
+                    follow.seq = follow.seq.max(seq);
+                    follow.epoch = Some(epoch);
+                });
+                self.deliver(conversation_id, Told::Skipped, wires);
+            }
             Notice::State(_)
             | Notice::Welcome(_)
             | Notice::Marker(_)

@@ -152,7 +152,8 @@ impl Machine {
             }
             Input::SocketOpened { socket } if socket == self.socket => {
                 self.heard(now_ms);
-                out.push(Effect::Transmit(ClientFrame::Hello(self.hello())));
+                let hello = self.hello(out);
+                out.push(Effect::Transmit(ClientFrame::Hello(hello)));
             }
             Input::SocketFailed {
                 socket,
@@ -272,14 +273,15 @@ impl Machine {
             }
             ServerFrame::Resync(resync) => {
                 if resync.all {
-                    self.streams.resync_all();
+                    self.streams.resync_all(out);
                 }
                 for head in resync.conversations.into_iter().flatten() {
-                    self.streams.resync(head);
+                    self.streams.resync(head, out);
                 }
             }
             ServerFrame::Reset(reset) => {
-                self.streams.reset(reset.conversation_id, reset.from_seq);
+                self.streams
+                    .reset(reset.conversation_id, reset.from_seq, out);
                 out.push(Effect::Notify(Notice::Reset {
                     conversation_id: reset.conversation_id,
                     from_seq: reset.from_seq,
@@ -343,8 +345,8 @@ impl Machine {
         }
     }
 
-    fn hello(&mut self) -> Hello {
-        let cursors = self.streams.cursors(CURSORS_MAX);
+    fn hello(&mut self, out: &mut Vec<Effect>) -> Hello {
+        let cursors = self.streams.cursors(CURSORS_MAX, out);
         Hello {
             token: None,
             client: Some(self.settings.program.clone()),

@@ -16,7 +16,7 @@ pub enum Notice {
     /// The server introduced itself.
     Welcome(Box<Welcome>),
     /// The next event of its conversation: each exactly once, in seq order, rising by one (but for [`Notice::Reset`],
-    /// [`Notice::Added`] and a member who was removed and added again while away).
+    /// [`Notice::Added`], [`Notice::Skipped`] and a member who was removed and added again while away).
     Delivered(Box<RawEvent>),
     /// One is now a member; the conversation's events follow.
     Added(Box<Conversation>),
@@ -33,6 +33,17 @@ pub enum Notice {
         conversation_id: Uuid,
         /// First void seq.
         from_seq: u64,
+    },
+    /// Events of a conversation that one was just added to come no more, because the server skipped them or the socket was lost before
+    /// they came: what the summary told up to there, the own joining with it. What was said is in its pages; events follow from the
+    /// next seq on.
+    Skipped {
+        /// Where.
+        conversation_id: Uuid,
+        /// Epoch of the last one skipped.
+        epoch: u64,
+        /// Its seq.
+        seq: u64,
     },
     /// A member's markers moved.
     Marker(MarkerMoved),

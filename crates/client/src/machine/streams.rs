@@ -72,7 +72,7 @@ enum Start {
 impl Streams {
     /// Where the application is, for `hello`: the most recently active first, at most `max`. The conversations that did
     /// not fit are asked for by fetches instead.
-    pub fn cursors(&mut self, max: usize) -> Vec<Cursor> {
+    pub fn cursors(&mut self, max: usize, out: &mut Vec<Effect>) -> Vec<Cursor> {
         let mut by_activity: Vec<(u64, Uuid)> = self
             .by_id
             .iter()
@@ -84,7 +84,7 @@ impl Streams {
             if place >= max {
                 self.want(id, u64::MAX);
             } else if let Some(stream) = self.by_id.get_mut(&id) {
-                stream.anchor();
+                stream.anchor(id, out);
                 cursors.push(stream.cursor(id));
             }
         }
@@ -131,7 +131,7 @@ impl Streams {
     }
 
     /// The server skipped up to `head`: its next event is the one after.
-    pub fn resync(&mut self, head: Cursor) {
+    pub fn resync(&mut self, head: Cursor, out: &mut Vec<Effect>) {
         let id = head.conversation_id;
         match self.touch(id) {
             None => self.insert(
@@ -140,7 +140,7 @@ impl Streams {
                 VecDeque::from([(head.epoch, head.seq)]),
             ),
             Some(stream) => {
-                stream.anchor();
+                stream.anchor(id, out);
                 if stream.seq() < head.seq {
                     self.want(id, head.seq);
                 }
@@ -149,22 +149,22 @@ impl Streams {
     }
 
     /// The server skipped something everywhere.
-    pub fn resync_all(&mut self) {
+    pub fn resync_all(&mut self, out: &mut Vec<Effect>) {
         let ids: Vec<Uuid> = self.by_id.keys().copied().collect();
         for id in ids {
             if let Some(stream) = self.by_id.get_mut(&id) {
-                stream.anchor();
+                stream.anchor(id, out);
             }
             self.want(id, u64::MAX);
         }
     }
 
     /// What was delivered from `from_seq` on is void.
-    pub fn reset(&mut self, id: Uuid, from_seq: u64) {
+    pub fn reset(&mut self, id: Uuid, from_seq: u64, out: &mut Vec<Effect>) {
         if let Some(stream) = self.touch(id) {
             stream.held.clear();
             stream.wanted = None;
-            stream.anchor();
+            stream.anchor(id, out);
             stream.lower_to(from_seq.saturating_sub(1));
             stream.forget_fetch();
         }
@@ -372,8 +372,18 @@ impl Stream {
         self.lineage.back().map_or(0, |(epoch, _from)| *epoch)
     }
 
-    /// The first event may have been lost: from here on, everything after `resume`.
-    fn anchor(&mut self) {
+    /// The first event may have been lost: from here on, everything after `resume`. What the summary told comes as no event then, and
+    /// whoever waits for the own joining would wait for ever.
+    fn anchor(&mut self, conversation_id: Uuid, out: &mut Vec<Effect>) {
+        if let Start::Fresh { floor, resume } = self.start
+            && resume > floor
+        {
+            out.push(Effect::Notify(Notice::Skipped {
+                conversation_id,
+                epoch: self.epoch(),
+                seq: resume,
+            }));
+        }
         self.start = Start::After { seq: self.seq() };
     }
 

@@ -255,6 +255,37 @@ fn a_new_member_whose_line_breaks_goes_on_after_the_summary() {
 }
 
 #[test]
+fn a_new_member_whose_stream_is_skipped_is_told_from_where_it_goes_on() {
+    let c = conversation(1);
+    let told = |effects: &[Effect]| -> Vec<(u64, u64)> {
+        let skipped = |effect: &Effect| match effect {
+            Effect::Notify(Notice::Skipped { epoch, seq, .. }) => Some((*epoch, *seq)),
+            _not_skipped => None,
+        };
+        effects.iter().filter_map(skipped).collect()
+    };
+    let (mut bench, socket) = Bench::live(vec![]);
+    bench.frame(socket, summary(c, 1, 30));
+    // The own joining, 30, was dropped from the socket's queue: it comes no more.
+    let effects = bench.frame(socket, resync(vec![cursor(c, 1, 30)]));
+    assert_eq!(told(&effects), [(1, 30)]);
+    assert!(fetches(&effects).is_empty(), "the summary tells it all");
+    assert_eq!(bench.event(socket, event(c, 1, 31)), [31]);
+
+    // What the server skipped behind the summary is fetched.
+    bench.frame(socket, summary(conversation(2), 1, 30));
+    let effects = bench.frame(socket, resync(vec![cursor(conversation(2), 1, 34)]));
+    assert_eq!(told(&effects), [(1, 30)]);
+    assert_eq!(fetches(&effects)[0].2, 31);
+
+    // Who was there before is told nothing: it goes on from the old place.
+    let (mut bench, socket) = Bench::live(vec![cursor(c, 1, 5)]);
+    bench.frame(socket, summary(c, 1, 30));
+    let effects = bench.frame(socket, resync(vec![cursor(c, 1, 30)]));
+    assert!(told(&effects).is_empty());
+}
+
+#[test]
 fn a_missed_removal_and_a_resync_together_go_on_from_the_old_place() {
     let c = conversation(1);
     let (mut bench, socket) = Bench::live(vec![cursor(c, 1, 5)]);
