@@ -175,6 +175,10 @@ impl Queue {
             self.contradicted |= floor.whole && !joins && event.seq > floor.seq.next();
             self.floors.remove(&event.conversation);
         }
+        if self.contradicted {
+            // The socket is about to be closed, and whoever writes meanwhile must not find what lies behind the hole.
+            return;
+        }
         if let Some(hold) = self.holds.get_mut(&event.conversation) {
             if hold.dropped.is_some() {
                 hold.dropped = Some((event.epoch, event.seq));
@@ -489,8 +493,11 @@ impl Queue {
         }
     }
 
-    /// Moves what no longer waits behind a ticket.
+    /// Moves what no longer waits behind a ticket. Nothing once the queue is contradicted: it may lie behind the hole.
     fn pump(&mut self, conversation: ConversationId) {
+        if self.contradicted {
+            return;
+        }
         loop {
             let Some(hold) = self.holds.get_mut(&conversation) else {
                 return;

@@ -189,7 +189,24 @@ fn a_hole_between_a_catch_up_and_what_came_live_is_noticed() {
         }
         let case = format!("unread {unread}, held {held}, {seq}");
         assert_eq!(queue.is_contradicted(), noticed, "{case}");
+        let mut expected = vec!["e1:6".to_owned()];
+        expected.extend((!noticed).then(|| format!("e1:{seq}")));
+        assert_eq!(written(&mut queue), expected, "{case}");
     }
+}
+
+#[test]
+fn what_waits_behind_a_noticed_hole_is_not_set_free_by_whatever_ends_next() {
+    let mut queue = queue();
+    let resume = queue.hold(conversation(1));
+    queue.push_event(event(1, 9));
+    let added = queue.hold(conversation(1));
+    queue.push_event(event(1, 10));
+    queue.release(conversation(1), resume, Some(Seq::new(4)));
+    queue.fulfil(conversation(1), added, Seq::new(10), "\"added\"".into());
+    queue.push_event(event(1, 11));
+    assert!(queue.is_contradicted());
+    assert_eq!(written(&mut queue), Vec::<String>::new());
 }
 
 #[test]
