@@ -304,7 +304,10 @@ impl Hub {
         match members {
             Some((members, as_of)) => self.members_loaded(conversation, members, as_of),
             // Nobody can be told who receives what waits: it is unreadable with the conversation.
-            None => self.rooms.forget(conversation),
+            None => {
+                self.rooms.forget(conversation);
+                self.pass_over(conversation);
+            }
         }
     }
 

@@ -197,6 +197,19 @@ impl Rooms {
         }
     }
 
+    /// An event of it is not given out, as nobody can read it: a head that was read from the log may be the one just before it, and whoever
+    /// has that has missed something.
+    pub fn pass_over(&mut self, conversation: ConversationId) {
+        // Heads that are on their way were read before.
+        self.forgotten = self.forgotten.wrapping_add(1);
+        if let Some(room) = self.known.get_mut(&conversation)
+            && room.learned
+        {
+            room.head = None;
+            room.learned = false;
+        }
+    }
+
     /// Takes an event in its turn.
     pub fn admit(&mut self, arrival: Arrival) -> Admission {
         let seq = arrival.recorded.seq;

@@ -166,7 +166,7 @@ impl Hub {
             Err(error) => {
                 // The conversation becomes unreadable from here on (F14); everything else goes on.
                 tracing::error!(%error, conversation.id = %entry.row.conversation, seq = entry.row.seq.get(), "an event cannot be read");
-                return;
+                return self.pass_over(entry.row.conversation);
             }
         };
         let conversation = recorded.conversation;
@@ -186,6 +186,14 @@ impl Hub {
             }
             Admission::Waits => {}
             Admission::Load(before) => self.jobs.read_members(conversation, Some(before)),
+        }
+    }
+
+    /// Nobody here gets events of this conversation that the log holds: the hole is known, and nobody is sent away for it.
+    pub(super) fn pass_over(&mut self, conversation: ConversationId) {
+        self.rooms.pass_over(conversation);
+        for seat in self.sessions.all() {
+            seat.outbox.expect_hole(conversation);
         }
     }
 

@@ -81,6 +81,11 @@ impl Outbox {
         self.queue.lock().note_held(conversation, epoch);
     }
 
+    /// This node passes over events of this conversation that the log holds.
+    pub(crate) fn expect_hole(&self, conversation: ConversationId) {
+        self.queue.lock().expect_hole(conversation);
+    }
+
     /// Whether the client was caught up there and nothing has come live since.
     pub(crate) fn was_caught_up(&self, conversation: ConversationId) -> bool {
         self.queue.lock().was_caught_up(conversation)

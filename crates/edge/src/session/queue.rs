@@ -89,6 +89,8 @@ struct Hold {
     dropped: Option<(Epoch, Seq)>,
     /// The newest epoch of what a catch-up fed, or found the client to hold.
     fed: Epoch,
+    /// This node has passed over events meanwhile: a hole is no sign of a loss.
+    hole: bool,
 }
 
 #[derive(Debug)]
@@ -105,7 +107,8 @@ struct Floor {
     seq: Seq,
     /// None of what was fed is of a newer epoch.
     fed: Epoch,
-    /// Whether the log ended there: then the next live event is the next one. A catch-up that met what cannot be read stopped before.
+    /// Whether the log ended there and nothing was passed over: then the next live event is the next one. A catch-up that met what cannot be
+    /// read stopped before.
     whole: bool,
 }
 
@@ -254,6 +257,17 @@ impl Queue {
     pub fn note_held(&mut self, conversation: ConversationId, epoch: Epoch) {
         if let Some(hold) = self.holds.get_mut(&conversation) {
             hold.fed = hold.fed.max(epoch);
+        }
+    }
+
+    /// This node passes over events of this conversation although the log holds them, as it cannot read them or tell who receives them (F14):
+    /// the hole that they leave is no sign of a loss.
+    pub fn expect_hole(&mut self, conversation: ConversationId) {
+        if let Some(floor) = self.floors.get_mut(&conversation) {
+            floor.whole = false;
+        }
+        if let Some(hold) = self.holds.get_mut(&conversation) {
+            hold.hole = true;
         }
     }
 
@@ -454,6 +468,7 @@ impl Queue {
         };
         let (mut freed, mut controls, mut passed) = (0_usize, 0_usize, false);
         let (fed, contradicted) = (hold.fed, &mut self.contradicted);
+        let whole = whole && !hold.hole;
         let mut anew = false;
         hold.waiting.retain(|waiting| match waiting {
             Waiting::Ticket(_) => true,

@@ -1,6 +1,7 @@
 //! Faults around the edge: lost messages, answers that come late, an owner that is not heard, a conversation that cannot be read.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use hubbub_bus::{Fault, Subject};
 use hubbub_cluster::CommandRouter;
@@ -9,13 +10,14 @@ use hubbub_domain::conversation::{
 };
 use hubbub_domain::ids::{CommandId, ConversationId, UserId};
 use hubbub_edge::EdgeLimits;
+use hubbub_event_log::LogReader;
 use hubbub_testkit::fresh_uuid;
 use hubbub_testkit::wait::eventually;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::owner::{PARTITIONS, message};
-use crate::rig::{PATIENCE, Person, Rig, call};
+use crate::rig::{PATIENCE, Person, Rig, Socket, call};
 
 fn conversation(id: Uuid) -> ConversationId {
     ConversationId::from_uuid(id)
@@ -23,6 +25,29 @@ fn conversation(id: Uuid) -> ConversationId {
 
 fn user(who: &Person) -> UserId {
     UserId::from_uuid(who.id)
+}
+
+/// As another node's command would: nothing of the edge takes part.
+async fn create(rig: &Rig, who: &Person, key: CommandId, members: Vec<UserId>) {
+    let new = NewConversation {
+        kind: Kind::Group,
+        members,
+        title: Some("a group".to_owned()),
+        topic: None,
+        visibility: Visibility::Private,
+        settings: Settings::default(),
+        request_key: RequestKey::from_bytes([0; 32]),
+    };
+    let create = Command {
+        id: key,
+        conversation: ConversationId::created(user(who), key),
+        by: user(who),
+        intent: Intent::Create(new),
+    };
+    rig.owner
+        .submit(create, false, PATIENCE, None)
+        .await
+        .unwrap();
 }
 
 /// As another node's command would: nothing of the edge takes part.
@@ -198,31 +223,77 @@ async fn a_large_room_whose_members_cannot_be_read_closes_no_socket() {
     let bad = ConversationId::created(user(&ada), key).uuid();
     rig.owner.inline.store(false, Ordering::SeqCst);
     *rig.owner.faults.unreadable.lock() = Some(conversation(bad));
-    let new = NewConversation {
-        kind: Kind::Group,
-        members: vec![],
-        title: Some("never to be read".to_owned()),
-        topic: None,
-        visibility: Visibility::Private,
-        settings: Settings::default(),
-        request_key: RequestKey::from_bytes([0; 32]),
-    };
-    let create = Command {
-        id: key,
-        conversation: conversation(bad),
-        by: user(&ada),
-        intent: Intent::Create(new),
-    };
-    rig.owner
-        .submit(create, false, PATIENCE, None)
-        .await
-        .unwrap();
+    create(&rig, &ada, key, vec![]).await;
     // More than one room may hold while its members are read.
     for _ in 0..4_100 {
         say(&rig, &ada, bad, "x").await;
     }
     say(&rig, &ada, good, "y").await;
     assert_eq!(socket.one("event").await["data"]["body"], "y");
+}
+
+/// A socket that was caught up to the creation of this group, and has heard nothing of it since.
+async fn caught_up(rig: &Rig, who: &Person, group: Uuid) -> Socket {
+    let mut socket = rig.socket_at(0, who, json!([[group, 0, 0]])).await;
+    let frames = socket.until("live").await;
+    assert_eq!(frames.len(), 2, "{frames:?}");
+    socket
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_cannot_be_read_closes_no_socket_that_was_caught_up_before_it() {
+    let rig = Rig::start().await;
+    let (ada, bob) = (rig.person("ada").await, rig.person("bob").await);
+    let group = rig.group(&ada, &[&bob]).await;
+    let mut socket = caught_up(&rig, &bob, group).await;
+    rig.owner.faults.rotten.store(true, Ordering::SeqCst);
+    say(&rig, &ada, group, "never to be read").await;
+    say(&rig, &ada, group, "behind it").await;
+    let event = socket.one("event").await;
+    assert_eq!(
+        (&event["seq"], &event["data"]["body"]),
+        (&json!(3), &json!("behind it"))
+    );
+}
+
+/// Says things until members were asked for so often. Every further question shows that what waited for the one before it was given up.
+async fn say_until_asked(rig: &Rig, who: &Person, group: Uuid, times: u32) {
+    let asked = || rig.owner.faults.members_asked.load(Ordering::SeqCst);
+    let before = asked();
+    eventually(PATIENCE, "members to be asked for", async || {
+        say(rig, who, group, "for nobody").await;
+        asked() >= before + times
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_that_cannot_be_read_for_a_while_close_no_socket_that_was_caught_up() {
+    let rig = Rig::start().await;
+    let (ada, bob) = (rig.person("ada").await, rig.person("bob").await);
+    rig.owner.inline.store(false, Ordering::SeqCst);
+    let key = CommandId::from_uuid(fresh_uuid());
+    let group = ConversationId::created(user(&ada), key).uuid();
+    *rig.owner.faults.unreadable.lock() = Some(conversation(group));
+    create(&rig, &ada, key, vec![user(&bob)]).await;
+    say_until_asked(&rig, &ada, group, 2).await;
+    let head = rig.owner.log.conversation_head(conversation(group)).await;
+    let head = head.unwrap().unwrap();
+    let cursor = json!([[group, head.epoch.get(), head.seq.get()]]);
+    let mut socket = rig.socket_at(0, &bob, cursor).await;
+    socket.one("live").await;
+    // One question may still be about what came before.
+    say_until_asked(&rig, &ada, group, 3).await;
+    *rig.owner.faults.unreadable.lock() = None;
+    // What waits for the last answer may be given up as well.
+    let event = loop {
+        say(&rig, &ada, group, "for everyone").await;
+        let event = socket.one("event");
+        if let Ok(event) = tokio::time::timeout(Duration::from_millis(100), event).await {
+            break event;
+        }
+    };
+    assert!(event["seq"].as_u64() > Some(head.seq.get() + 1), "{event}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -58,6 +58,8 @@ pub(crate) struct Faults {
     pub(crate) meanwhile: Mutex<Vec<Command>>,
     /// How often access was asked for.
     pub(crate) asked: AtomicU32,
+    /// The next event is stored so that nobody can read it.
+    pub(crate) rotten: AtomicBool,
     /// As many marks are lost from memory; who waits until they are stored hears of it.
     pub(crate) lost_marks: AtomicU32,
 }
@@ -172,7 +174,10 @@ impl Owner {
         let partition = PARTITIONS.partition_of(command.conversation);
         let epoch = inner.epochs[&partition];
         let offset = inner.offsets[&partition].next();
-        let row = EventRow::encode(partition, offset, epoch, &recorded).unwrap();
+        let mut row = EventRow::encode(partition, offset, epoch, &recorded).unwrap();
+        if self.faults.rotten.swap(false, Ordering::SeqCst) {
+            row.crc ^= 1;
+        }
         let batch = AppendBatch {
             fence: vec![(partition, epoch)],
             rows: vec![row.clone()],

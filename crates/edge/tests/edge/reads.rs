@@ -238,8 +238,8 @@ impl ReadModels for Owner {
     }
 
     async fn membership(&self, id: ConversationId) -> Result<Option<MembershipFold>, QueryError> {
-        self.readable(id)?;
         self.faults.members_asked.fetch_add(1, Ordering::SeqCst);
+        self.readable(id)?;
         let _turn = self.faults.members.read().await;
         let inner = self.inner.lock().await;
         Ok(inner

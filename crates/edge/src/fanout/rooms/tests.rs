@@ -291,6 +291,21 @@ fn a_head_found_in_the_log_is_told_from_one_that_was_given_out() {
 }
 
 #[test]
+fn a_head_found_in_the_log_does_not_outlive_an_event_that_is_passed_over() {
+    let mut rooms = Rooms::default();
+    let asked = rooms.forgotten();
+    rooms.learn(room(), Epoch::new(1), Seq::new(7), asked);
+    rooms.pass_over(room());
+    assert_eq!(rooms.head(room()), None);
+    rooms.learn(room(), Epoch::new(1), Seq::new(7), asked);
+    assert_eq!(rooms.head(room()), None, "read before");
+    let given = arrival(9, message(9).recorded.event, Some(vec![user(1)]));
+    rooms.apply(&given);
+    rooms.pass_over(room());
+    assert_eq!(rooms.head(room()).map(|(_, seq)| seq), Some(Seq::new(9)));
+}
+
+#[test]
 fn what_the_log_has_lost_is_not_given_out_when_the_members_come() {
     let mut rooms = Rooms::default();
     let _load = rooms.admit(message(5));

@@ -210,6 +210,32 @@ fn what_waits_behind_a_noticed_hole_is_not_set_free_by_whatever_ends_next() {
 }
 
 #[test]
+fn a_hole_that_is_known_is_no_sign_of_a_loss() {
+    for held in [false, true] {
+        let mut queue = queue();
+        let ticket = queue.hold(conversation(1));
+        if !held {
+            queue.release(conversation(1), ticket, Some(Seq::new(6)));
+        }
+        queue.expect_hole(conversation(1));
+        queue.expect_hole(conversation(2));
+        queue.push_event(event(1, 8));
+        if held {
+            queue.release(conversation(1), ticket, Some(Seq::new(6)));
+        }
+        assert!(!queue.is_contradicted(), "held {held}");
+        assert_eq!(written(&mut queue), ["e1:8"], "held {held}");
+        let ticket = queue.hold(conversation(1));
+        queue.release(conversation(1), ticket, Some(Seq::new(8)));
+        queue.push_event(event(1, 10));
+        assert!(
+            queue.is_contradicted(),
+            "the next catch-up has read behind it"
+        );
+    }
+}
+
+#[test]
 fn a_jump_that_the_client_is_told_of_is_no_hole() {
     for held in [false, true] {
         let mut queue = queue();
