@@ -30,6 +30,10 @@ impl Hub {
             drop(reply.send(Seating::TurnedAway));
             return;
         }
+        for cursor in &cursors {
+            // What is collected for later counts as given out. It is for those who sit here already: the cursor brings it to this one.
+            self.flush_crowd(ConversationId::from_uuid(cursor.conversation_id));
+        }
         let outbox = Arc::clone(&seat.outbox);
         let socket = seat.socket;
         if !self.sessions.seat(user, seat, self.deps.sockets_per_user) {
@@ -45,8 +49,6 @@ impl Hub {
         for cursor in cursors {
             let conversation = ConversationId::from_uuid(cursor.conversation_id);
             let (epoch, seq) = (Epoch::new(cursor.epoch), Seq::new(cursor.seq));
-            // What is collected for later counts as given out.
-            self.flush_crowd(conversation);
             if self.is_current(conversation, epoch, seq) {
                 if self.rooms.is_learned(conversation) {
                     let ticket = outbox.hold(conversation);

@@ -91,6 +91,35 @@ async fn a_change_of_members_goes_out_behind_what_was_collected() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_comes_while_events_are_collected_hears_each_of_them_once() {
+    let mut limits = small();
+    limits.rooms.crowd_every = Duration::from_hours(1);
+    let rig = Rig::with(1, limits, None).await;
+    let (ada, bob) = (rig.person("ada").await, rig.person("bob").await);
+    let room = rig.group(&ada, &[&bob]).await;
+    let mut head = 1;
+    for missed in 0..=3_u64 {
+        rig.send(&ada, room, "one").await;
+        let sent = rig.send(&ada, room, "two").await;
+        head += 2;
+        let stored = rig.owner.stored().await;
+        eventually(PATIENCE, "the events to be collected", async || {
+            rig.metric(0, "hubbub_feed_events_total").await >= stored
+        })
+        .await;
+        let cursor = json!([[room, sent["epoch"], head - missed]]);
+        let mut socket = rig.socket_at(0, &bob, cursor).await;
+        let frames = socket.until("live").await;
+        let seqs: Vec<_> = frames
+            .iter()
+            .filter_map(|frame| frame["seq"].as_u64())
+            .collect();
+        let expected: Vec<_> = (head - missed + 1..=head).collect();
+        assert_eq!(seqs, expected, "{frames:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_room_shows_neither_typing_nor_the_receipts_of_others() {
     let rig = Rig::with(1, small(), None).await;
     let (ada, bob) = (rig.person("ada").await, rig.person("bob").await);
