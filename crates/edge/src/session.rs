@@ -125,7 +125,7 @@ pub(crate) async fn run(mut socket: WebSocket, shared: Arc<Shared>, proven: Opti
         welcome,
         early,
     } = greeting;
-    let outbox = Arc::new(Outbox::new());
+    let outbox = Arc::new(Outbox::new(shared.metrics.edge.contradicted.clone()));
     let seat = Seat {
         socket: shared.new_socket_id(),
         session: login.id,

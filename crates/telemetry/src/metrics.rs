@@ -105,6 +105,7 @@ groups! {
         counter rooms_skipped = "hubbub_edge_rooms_skipped_total", "Rooms whose members were told to resync because too many events waited for the reading of members";
         gauge blind = "hubbub_edge_blind", "1 while this node hears nothing of the bus and reads heads from the log";
         counter blind_closes = "hubbub_edge_blind_closes_total", "Sockets sent to other nodes because this one is blind";
+        counter contradicted = "hubbub_edge_contradicted_total", "Sockets told to resume because what came live did not go with what they were caught up to";
         seconds ack_seconds = "hubbub_edge_ack_seconds", "From a send frame to its ack";
         seconds http_seconds = "hubbub_edge_http_seconds", "From an HTTP request to its answer";
         counter http_errors = "hubbub_edge_http_errors_total", "HTTP answers with a status of 500 and above";

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use hubbub_domain::ids::ConversationId;
 use hubbub_domain::position::{Epoch, Seq};
+use hubbub_telemetry::metrics::IntCounter;
 use hubbub_wire::client::{ServerFrame, close};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -33,16 +34,19 @@ pub(crate) struct Outbox {
     taken: Notify,
     closing: OnceLock<Closing>,
     gone: CancellationToken,
+    /// Counts sockets that are closed because they were caught up to something else than what comes live.
+    contradicted: IntCounter,
 }
 
 impl Outbox {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(contradicted: IntCounter) -> Self {
         Self {
             queue: Mutex::new(Queue::new(objects::resync_frame)),
             wake: Notify::new(),
             taken: Notify::new(),
             closing: OnceLock::new(),
             gone: CancellationToken::new(),
+            contradicted,
         }
     }
 
@@ -161,10 +165,15 @@ impl Outbox {
 
     /// Asks the socket's task to close; the first reason counts.
     pub(crate) fn close(&self, code: u16, reason: &'static str) {
-        // A socket that is being closed for one reason is not closed for another.
-        let _first_reason_stays = self.closing.set(Closing { code, reason });
+        self.close_first(code, reason);
+    }
+
+    /// Whether this reason is the one that counts.
+    fn close_first(&self, code: u16, reason: &'static str) -> bool {
+        let first = self.closing.set(Closing { code, reason }).is_ok();
         self.wake.notify_one();
         self.taken.notify_waiters();
+        first
     }
 
     /// Why it is being closed, if it is.
@@ -233,10 +242,13 @@ impl Outbox {
         let contradicted = {
             let mut queue = self.queue.lock();
             push(&mut queue);
-            queue.is_contradicted()
+            queue.contradicted_in()
         };
-        if contradicted {
-            self.close(close::DEGRADED, "lineage lost");
+        if let Some(conversation) = contradicted
+            && self.close_first(close::DEGRADED, "resume")
+        {
+            tracing::warn!(conversation.id = %conversation, "what came live does not go with what a socket was caught up to: it has to resume");
+            self.contradicted.inc();
         }
         self.wake.notify_one();
     }
@@ -246,12 +258,38 @@ impl Outbox {
 mod tests {
     use futures_util::FutureExt;
 
+    use hubbub_telemetry::Metrics;
+
     use super::*;
     use crate::session::queue::COALESCE_BYTES_MAX;
 
+    fn outbox() -> Outbox {
+        Outbox::new(Metrics::new().unwrap().edge.contradicted)
+    }
+
+    #[test]
+    fn a_socket_that_was_caught_up_to_something_else_is_closed_and_counted_once() {
+        let outbox = outbox();
+        let conversation = ConversationId::from_uuid(uuid::Uuid::from_u128(1));
+        let ticket = outbox.hold(conversation);
+        outbox.release(conversation, ticket, Some(Seq::new(4)));
+        for seq in [9, 10] {
+            outbox.event(EventItem {
+                conversation,
+                epoch: Epoch::new(1),
+                seq: Seq::new(seq),
+                frame: "behind a hole".into(),
+            });
+        }
+        let closing = outbox.closing().unwrap();
+        assert_eq!((closing.code, closing.reason), (close::DEGRADED, "resume"));
+        assert_eq!(outbox.contradicted.get(), 1);
+        assert!(outbox.is_empty());
+    }
+
     #[test]
     fn whoever_takes_one_write_is_woken_for_the_next() {
-        let outbox = Outbox::new();
+        let outbox = outbox();
         for _ in 0..2 {
             outbox.last("x".repeat(COALESCE_BYTES_MAX).into());
         }
@@ -265,7 +303,7 @@ mod tests {
 
     #[test]
     fn what_comes_for_a_socket_that_is_being_closed_does_not_wait_for_it() {
-        let outbox = Outbox::new();
+        let outbox = outbox();
         outbox.close(close::DEGRADED, "stood still");
         outbox.last("x".into());
         assert!(outbox.is_empty());

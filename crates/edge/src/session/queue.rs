@@ -122,8 +122,8 @@ pub struct Queue {
     holds: HashMap<ConversationId, Hold>,
     /// Up to where catch-ups have read, until something comes live behind it.
     floors: HashMap<ConversationId, Floor>,
-    /// What came live does not go with what a catch-up fed, or lies behind a hole: the log has lost events meanwhile.
-    contradicted: bool,
+    /// Where what came live does not go with what a catch-up fed, or lies behind a hole: the log has lost events meanwhile.
+    contradicted: Option<ConversationId>,
     /// Bytes of events in `items`.
     queued_bytes: usize,
     /// Bytes of events behind tickets.
@@ -148,7 +148,7 @@ impl Queue {
             controls: 0,
             holds: HashMap::new(),
             floors: HashMap::new(),
-            contradicted: false,
+            contradicted: None,
             queued_bytes: 0,
             held_bytes: 0,
             lagging: BTreeMap::new(),
@@ -170,15 +170,19 @@ impl Queue {
     pub fn push_event(&mut self, event: EventItem) {
         if let Some(floor) = self.floors.get(&event.conversation).copied() {
             if event.seq <= floor.seq {
-                self.contradicted |= is_after(event.epoch, floor.fed);
+                if is_after(event.epoch, floor.fed) {
+                    self.contradict(event.conversation);
+                }
                 return;
             }
             // Whoever joins anew has a hold, and `added` says where their stream goes on.
             let joins = self.holds.contains_key(&event.conversation);
-            self.contradicted |= floor.whole && !joins && event.seq > floor.seq.next();
             self.floors.remove(&event.conversation);
+            if floor.whole && !joins && event.seq > floor.seq.next() {
+                self.contradict(event.conversation);
+            }
         }
-        if self.contradicted {
+        if self.is_contradicted() {
             // The socket is about to be closed, and whoever writes meanwhile must not find what lies behind the hole.
             return;
         }
@@ -308,7 +312,8 @@ impl Queue {
         matches!(first, Some(Waiting::Ticket(waiting)) if *waiting == ticket)
     }
 
-    /// Ends a hold. What waited behind it goes on, without what the client already has: up to `floor`, where the log ended when it was read.
+    /// Ends a hold. What waited behind it goes on, without what the client already has: up to `floor`, where the log ended when it was read,
+    /// or before an event that comes live for certain (the reader's own removal).
     pub fn release(&mut self, conversation: ConversationId, ticket: Ticket, floor: Option<Seq>) {
         self.end_hold(conversation, ticket, floor, true);
     }
@@ -386,9 +391,19 @@ impl Queue {
         self.event_bytes().saturating_add(self.answer_bytes)
     }
 
-    /// Whether the client was caught up to events that the log has lost since: it has to resume, its cursors will tell.
+    /// Whether the client was caught up to events that the log has lost since, or something came live behind a hole after its catch-up: it
+    /// has to resume, its cursors will tell.
     pub fn is_contradicted(&self) -> bool {
+        self.contradicted.is_some()
+    }
+
+    /// Where that was noticed first.
+    pub fn contradicted_in(&self) -> Option<ConversationId> {
         self.contradicted
+    }
+
+    fn contradict(&mut self, conversation: ConversationId) {
+        self.contradicted.get_or_insert(conversation);
     }
 
     /// Whether anything waits to be written.
@@ -467,7 +482,7 @@ impl Queue {
             return;
         };
         let (mut freed, mut controls, mut passed) = (0_usize, 0_usize, false);
-        let (fed, contradicted) = (hold.fed, &mut self.contradicted);
+        let (fed, mut contradicted) = (hold.fed, false);
         let whole = whole && !hold.hole;
         let mut anew = false;
         hold.waiting.retain(|waiting| match waiting {
@@ -483,7 +498,7 @@ impl Queue {
                 if !keep {
                     match item {
                         Item::Event(event) => {
-                            *contradicted |= is_after(event.epoch, fed);
+                            contradicted |= is_after(event.epoch, fed);
                             freed = freed.saturating_add(event.frame.len());
                         }
                         Item::Control(_) => controls = controls.saturating_add(1),
@@ -494,7 +509,7 @@ impl Queue {
         });
         if let Some(Waiting::Item(seq, Item::Event(_))) = hold.waiting.front() {
             // The log ended at the floor: what came live behind a hole was given out before a loss took what lay between.
-            *contradicted |= whole && *seq > floor.next();
+            contradicted |= whole && *seq > floor.next();
         }
         if hold.dropped.is_some_and(|(_, seq)| seq <= floor) {
             hold.dropped = None;
@@ -502,6 +517,9 @@ impl Queue {
         passed |= hold.dropped.is_some();
         self.held_bytes = self.held_bytes.saturating_sub(freed);
         self.controls = self.controls.saturating_sub(controls);
+        if contradicted {
+            self.contradict(conversation);
+        }
         if !passed {
             let seq = floor;
             self.floors.insert(conversation, Floor { seq, fed, whole });
@@ -510,7 +528,7 @@ impl Queue {
 
     /// Moves what no longer waits behind a ticket. Nothing once the queue is contradicted: it may lie behind the hole.
     fn pump(&mut self, conversation: ConversationId) {
-        if self.contradicted {
+        if self.is_contradicted() {
             return;
         }
         loop {
