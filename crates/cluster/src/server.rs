@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hubbub_bus::{Bus, BusStatus, Delivery, ReplyTo, Subject, SubjectPattern, SubscribeError};
+use hubbub_bus::{
+    Bus, BusStatus, Delivery, PublishError, ReplyTo, Subject, SubjectPattern, SubscribeError,
+};
 use hubbub_domain::ids::Incarnation;
 use hubbub_domain::position::{Epoch, PartitionId};
 use hubbub_telemetry::TraceContext;
@@ -17,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::lease::Lease;
 use crate::port::LocalConversations;
-use crate::router::InFlight;
+use crate::router::{ATTEMPT_MAX, InFlight};
 use crate::view::OwnersView;
 
 /// Requests from other nodes in work at once; more are answered `Busy`. Twice what the lanes of one node can have in flight.
@@ -31,6 +33,9 @@ const BUSY_RETRY_AFTER_MS: u32 = 250;
 
 /// What a sender is told to wait when this node has not seen the database for a lease.
 const WEDGED_RETRY_AFTER_MS: u32 = 1_000;
+
+/// Between two tries to send an answer over a line that is gone although it counts as up.
+const TELL_AGAIN: Duration = Duration::from_millis(10);
 
 /// What answers requests of other nodes.
 #[derive(Clone)]
@@ -108,7 +113,9 @@ impl CommandServer {
                     .as_ref()
                     .map(|metrics| InFlight::begin(&metrics.remote_commands));
                 let (partition, epoch) = (request.partition, request.epoch);
-                let patience = Duration::from_millis(u64::from(request.remaining_ms));
+                // No sender waits longer, whatever the number says: a place is held meanwhile.
+                let patience =
+                    Duration::from_millis(u64::from(request.remaining_ms)).min(ATTEMPT_MAX);
                 until += patience;
                 let handling = answer_locally(&*self.local, &self.lease, request, delivery.trace);
                 // The sender has stopped waiting then; the command itself goes on and its definite answer waits for the repetition.
@@ -124,17 +131,21 @@ impl CommandServer {
     /// Answers; when the bus is away for a moment, once it is back, as long as the sender waits.
     async fn tell(&self, to: ReplyTo, reply: Bytes, until: Instant) {
         let mut status = self.bus.status();
-        let Err(error) = self.bus.reply(to.clone(), reply.clone()).await else {
-            return;
-        };
-        let is_back = async { status.wait_for(|now| *now == BusStatus::Up).await.is_ok() };
-        let again = match tokio::time::timeout_at(until, is_back).await {
-            Ok(true) => self.bus.reply(to, reply).await,
-            Ok(false) | Err(_) => Err(error),
-        };
-        if let Err(error) = again {
-            // The sender times out, which means unknown, and asks again with the same id.
-            tracing::debug!(%error, "answer command request");
+        loop {
+            let error = match self.bus.reply(to.clone(), reply.clone()).await {
+                Ok(()) => return,
+                Err(error) => error,
+            };
+            let back = async {
+                // The status may say "up" for a moment after the line is gone.
+                tokio::time::sleep(TELL_AGAIN).await;
+                status.wait_for(|now| *now == BusStatus::Up).await.is_ok()
+            };
+            let worth_it = matches!(error, PublishError::Unavailable(_));
+            if !worth_it || tokio::time::timeout_at(until, back).await != Ok(true) {
+                // The sender times out, which means unknown, and asks again with the same id.
+                return tracing::debug!(%error, "answer command request");
+            }
         }
     }
 

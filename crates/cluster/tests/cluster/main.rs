@@ -5,6 +5,7 @@
     reason = "a test stops where something is not as it must be"
 )]
 
+mod lines;
 mod ownership;
 mod ranges;
 mod router;
