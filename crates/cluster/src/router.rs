@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hubbub_bus::{Bus, RequestError, Subject};
+use hubbub_bus::{Bus, BusStatus, RequestError, Subject};
 use hubbub_domain::conversation::Command;
 use hubbub_domain::ids::{ConversationId, Incarnation};
 use hubbub_domain::position::{Epoch, PartitionId};
@@ -24,12 +24,14 @@ use crate::server::answer_locally;
 use crate::view::OwnersView;
 
 /// What an owner may take for one attempt, and the longest an attempt waits (clients wait 5 s, edges 4 s, owners 3 s): as long as the slowest
-/// append that still has a definite answer. An attempt also ends when its owner turns out to be another.
+/// append that still has a definite answer. An attempt also ends when its owner turns out to be another, and when the connection that it was
+/// sent over is lost.
 pub const ATTEMPT_MAX: Duration = Duration::from_secs(3);
 /// Commands of this node's clients that wait for an owner's answer, at most; more are answered `Busy`. Each holds a task and its command
 /// (≤ 64 KiB, mostly far less); edges admit far fewer at once.
 pub const ROUTED_MAX: usize = 16_384;
-/// How long to wait at most before looking again for an owner that is not known; a change of the view wakes earlier.
+/// How long to wait at most before looking again for an owner that is not known, and at least for a bus that takes nothing; a change of the
+/// view wakes earlier.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How long the bus may have been silent for a command to wait for it: a reconnection to another server is over by then.
 const BUS_BLINK: Duration = Duration::from_secs(1);
@@ -139,6 +141,7 @@ impl Router {
             changes.borrow_and_update();
             let mut waiting_helps = true;
             let mut pause = LOOK_AGAIN;
+            let mut bus_is_away = false;
             if let Some((owner, epoch)) = self.view.owner(partition) {
                 let patience = remaining.min(ATTEMPT_MAX);
                 let request = CommandRequest {
@@ -208,7 +211,13 @@ impl Router {
                         | OwnerReply::Rejected(_)),
                     ) => return Ok(reply),
                     Attempt::NobodyThere => self.view.doubt(partition, owner, epoch),
-                    Attempt::NoBus => waiting_helps = self.bus.silent_for() < BUS_BLINK,
+                    Attempt::NoBus => {
+                        // An open command has nothing to lose by waiting, and every other one as long as it may be a blink.
+                        let blink = BUS_BLINK.saturating_sub(self.bus.silent_for());
+                        waiting_helps = !blink.is_zero();
+                        pause = if open { deadline } else { blink };
+                        bus_is_away = true;
+                    }
                 }
             } else {
                 waiting_helps = self.lease.is_undoubted();
@@ -219,8 +228,15 @@ impl Router {
             let pause = pause.min(until.saturating_duration_since(Instant::now()));
             let known = self.view.owner(partition);
             let news = self.changes_from(partition, known, &mut changes);
-            // An elapsed pause and another owner both mean: look again.
-            drop(timeout(pause, news).await);
+            let back = self.bus_is_back(bus_is_away);
+            // An elapsed pause, another owner and the bus all mean: look again.
+            let either = async {
+                tokio::select! {
+                    () = news => {}
+                    () = back => {}
+                }
+            };
+            drop(timeout(pause, either).await);
         }
     }
 
@@ -240,7 +256,6 @@ impl Router {
                 Err(_elapsed) => Attempt::Open,
             };
         }
-        self.count(|metrics| metrics.forwarded.inc());
         let asking = self
             .bus
             .request(Subject::Command(owner), request.encode(), patience, trace);
@@ -248,8 +263,14 @@ impl Router {
             // An answer that is there counts before the news that another has taken over.
             biased;
             answer = asking => answer,
-            () = self.changes_from(partition, Some((owner, epoch)), changes) => return Attempt::Open,
+            () = self.changes_from(partition, Some((owner, epoch)), changes) => {
+                self.count(|metrics| metrics.forwarded.inc());
+                return Attempt::Open;
+            }
         };
+        if !matches!(answer, Err(RequestError::NotSent(_))) {
+            self.count(|metrics| metrics.forwarded.inc());
+        }
         match answer {
             Ok(payload) => OwnerReply::decode(&payload).map_or_else(
                 |error| {
@@ -262,6 +283,18 @@ impl Router {
             Err(RequestError::NotSent(_)) => Attempt::NoBus,
             Err(RequestError::TimedOut) => Attempt::Open,
         }
+    }
+
+    /// Returns when the bus is worth another attempt, if it was `away`: never at once, as it may count as up although nothing can be sent.
+    async fn bus_is_back(&self, away: bool) {
+        let mut status = self.bus.status();
+        if away {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            if status.wait_for(|now| *now == BusStatus::Up).await.is_ok() {
+                return;
+            }
+        }
+        std::future::pending().await
     }
 
     /// Returns when somebody is known to own the partition who is not `known`. While an attempt is under way: whoever was asked will not say

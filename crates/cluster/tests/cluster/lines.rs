@@ -1,19 +1,21 @@
-//! Lines that go before the bus of a node has heard of it.
+//! Lines that go, as the bus of a node sees them: before it has heard of it, and for long.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use hubbub_bus::{BusStatus, PublishError, ReplyTo, RequestError, SubscribeError, Subscription};
+use hubbub_telemetry::Metrics;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::*;
 
-/// The in-memory bus behind a client that notices later than it happens.
+/// The in-memory bus behind a client that notices later than it happens, and that counts what it is asked.
 struct Line {
     bus: MemoryBus,
     /// So many answers fail although the status still says that the bus is up.
     unnoticed: AtomicU32,
+    requests: AtomicU32,
 }
 
 impl Line {
@@ -21,6 +23,7 @@ impl Line {
         Arc::new(Self {
             bus: bus.another_line(),
             unnoticed: AtomicU32::new(unnoticed),
+            requests: AtomicU32::new(0),
         })
     }
 }
@@ -51,6 +54,7 @@ impl Bus for Line {
         deadline: Duration,
         trace: Option<TraceContext>,
     ) -> Result<Bytes, RequestError> {
+        self.requests.fetch_add(1, Ordering::SeqCst);
         self.bus.request(subject, payload, deadline, trace).await
     }
 
@@ -108,4 +112,28 @@ async fn an_answer_waits_for_a_line_whose_loss_is_not_known_yet() {
         begun.elapsed()
     );
     assert_eq!(there.seen.lock().len(), 1, "nobody had to ask again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_command_waits_for_a_bus_that_is_away_and_does_not_ask_it_over_and_over() {
+    let (bus, view) = (MemoryBus::new(), Arc::new(OwnersView::new(PARTITIONS)));
+    let silent = SubjectPattern::One(Subject::Command(incarnation(2)));
+    let _silent = bus.subscribe(silent, 16).await.unwrap();
+    view.learn(partition(), Epoch::new(3), Some(incarnation(2)));
+    let line = Line::of(&bus, 0);
+    let metrics = Metrics::new().unwrap().cluster;
+    let here = Host::answering([OwnerReply::Unknown]);
+    let router =
+        Router::new(incarnation(1), view, here, line.clone(), held()).reporting_to(metrics.clone());
+    let (answer, ()) = tokio::join!(
+        router.submit(command(), false, Duration::from_secs(4), None),
+        async {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            line.bus.set_status(BusStatus::Down);
+        }
+    );
+    assert_eq!(answer, Err(SubmitError::UnknownOutcome));
+    // The one that went out, and the one that found the line gone.
+    assert_eq!(line.requests.load(Ordering::SeqCst), 2);
+    assert_eq!(metrics.forwarded.get(), 1, "only one was sent");
 }
