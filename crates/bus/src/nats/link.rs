@@ -33,7 +33,7 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Link {
     status: watch::Sender<BusStatus>,
-    /// How often it was lost. A number, as whoever waits must also hear of a loss that is already made good.
+    /// How often a connection was lost, proved or not. A number, as whoever waits must also hear of a loss that is already made good.
     losses: watch::Sender<u64>,
     connected: Notify,
     starved: AtomicU64,
@@ -83,15 +83,23 @@ impl Link {
 
     /// Tells the watchers when it is news.
     pub(super) fn set(&self, status: BusStatus) {
+        if self.show(status) && status == BusStatus::Down {
+            self.count_loss();
+        }
+    }
+
+    fn count_loss(&self) {
+        self.losses
+            .send_modify(|losses| *losses = losses.wrapping_add(1));
+    }
+
+    /// Whether it was news.
+    fn show(&self, status: BusStatus) -> bool {
         let changed = self.status.send_if_modified(|now| {
             let changed = *now != status;
             *now = status;
             changed
         });
-        if changed && status == BusStatus::Down {
-            self.losses
-                .send_modify(|losses| *losses = losses.wrapping_add(1));
-        }
         match status {
             BusStatus::Up if changed => tracing::info!("connected to NATS"),
             BusStatus::Down if changed => {
@@ -99,13 +107,18 @@ impl Link {
             }
             BusStatus::Up | BusStatus::Down => {}
         }
+        changed
     }
 
     /// What the client library reports.
     pub(super) fn hear(&self, event: &Event) {
         match event {
             Event::Connected => self.connected.notify_one(),
-            Event::Disconnected | Event::Closed => self.set(BusStatus::Down),
+            Event::Disconnected | Event::Closed => {
+                // Also one that was never proved: its probe is under way.
+                self.show(BusStatus::Down);
+                self.count_loss();
+            }
             Event::SlowConsumer(_) => {
                 let starved = self.starved.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
                 // One event per lost message: a line for each would make the trouble worse.
@@ -148,34 +161,47 @@ pub(super) async fn watch_link(
             continue;
         }
         let sent = Instant::now();
-        let answered = is_answered(&link, round_trip(&client, &inbox)).await;
-        if answered && connected() {
-            link.prove(sent);
-            link.set(BusStatus::Up);
-        } else if link.silent_for() >= DOWN_AFTER {
-            link.set(BusStatus::Down);
-            if left.is_none_or(|at| at.elapsed() >= LEAVE_AGAIN_AFTER) {
-                left = Some(Instant::now());
-                leave(&client).await;
+        match probe(&link, round_trip(&client, &inbox)).await {
+            Probe::Answered if connected() => {
+                link.prove(sent);
+                link.set(BusStatus::Up);
             }
+            Probe::Answered | Probe::Unanswered if link.silent_for() >= DOWN_AFTER => {
+                link.set(BusStatus::Down);
+                if left.is_none_or(|at| at.elapsed() >= LEAVE_AGAIN_AFTER) {
+                    left = Some(Instant::now());
+                    leave(&client).await;
+                }
+            }
+            // It is lost already: whoever left now would leave the next one.
+            Probe::Answered | Probe::Unanswered | Probe::Lost => {}
         }
     }
 }
 
-/// Whether a probe is answered. One that was sent over a connection that is lost by now is not waited for: the next one has a new connection
+/// How a probe ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Probe {
+    Answered,
+    Unanswered,
+    /// The connection that it was sent over is lost.
+    Lost,
+}
+
+/// Waits for the answer to a probe. One that was sent over a connection that is lost by now is not waited for: the next one has a new connection
 /// to prove, and until then nothing is sent over it.
-async fn is_answered(link: &Link, probe: impl Future<Output = bool>) -> bool {
+async fn probe(link: &Link, round_trip: impl Future<Output = bool>) -> Probe {
     let mut losses = link.losses();
     let ended = async {
         tokio::select! {
             biased;
-            answered = probe => answered,
-            _lost = losses.changed() => false,
+            answered = round_trip => if answered { Probe::Answered } else { Probe::Unanswered },
+            _lost = losses.changed() => Probe::Lost,
         }
     };
     tokio::time::timeout(PROBE_TIMEOUT, ended)
         .await
-        .unwrap_or(false)
+        .unwrap_or(Probe::Unanswered)
 }
 
 /// Gives up the connection and looks for a server that answers.
@@ -196,19 +222,49 @@ mod tests {
         let link = Link::new();
         link.set(BusStatus::Up);
         let began = Instant::now();
-        let (answered, ()) = tokio::join!(is_answered(&link, std::future::pending()), async {
+        let (probe, ()) = tokio::join!(probe(&link, std::future::pending()), async {
             link.hear(&Event::Disconnected);
         });
-        assert!(!answered);
+        assert_eq!(probe, Probe::Lost);
         assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_lost_before_it_was_proved_ends_its_probe_as_well() {
+        let link = Link::new();
+        let began = Instant::now();
+        let (probe, ()) = tokio::join!(probe(&link, std::future::pending()), async {
+            link.hear(&Event::Disconnected);
+        });
+        assert_eq!(probe, Probe::Lost);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_loss_is_counted_once_however_it_is_noticed() {
+        let link = Link::new();
+        let losses = link.losses();
+        link.set(BusStatus::Up);
+        link.hear(&Event::Disconnected);
+        link.set(BusStatus::Down);
+        assert_eq!(*losses.borrow(), 1);
+        link.set(BusStatus::Up);
+        link.set(BusStatus::Down);
+        assert_eq!(*losses.borrow(), 2, "by its silence");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_probe_that_nobody_answers_is_given_up() {
         let link = Link::new();
         let began = Instant::now();
-        assert!(!is_answered(&link, std::future::pending()).await);
+        assert_eq!(
+            probe(&link, std::future::pending()).await,
+            Probe::Unanswered
+        );
         assert_eq!(began.elapsed(), PROBE_TIMEOUT);
-        assert!(is_answered(&link, std::future::ready(true)).await);
+        assert_eq!(
+            probe(&link, std::future::ready(true)).await,
+            Probe::Answered
+        );
     }
 }
