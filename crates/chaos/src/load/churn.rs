@@ -30,8 +30,8 @@ pub struct Guest {
 pub struct GuestState {
     /// As far as known.
     pub is_in: bool,
-    /// The command of a change whose end nobody knows: it is asked for again with the same id.
-    pub open: Option<Uuid>,
+    /// The command of a change whose end nobody knows, and when it was asked for first: it is asked for again with the same id.
+    pub open: Option<(Uuid, Time)>,
 }
 
 /// Whoever made the conversation removes the guest, or adds them again.
@@ -42,8 +42,8 @@ pub async fn change(stage: &Stage, maker: &Arc<Voice>, guest: &Arc<Guest>, node:
     let Some(rest) = maker.rests.get(node) else {
         return;
     };
-    let command = state.open.unwrap_or_else(fresh_uuid);
     let invoked_at: Time = stage.clock.now();
+    let (command, first_asked_at) = state.open.unwrap_or_else(|| (fresh_uuid(), invoked_at));
     let (conversation, user) = (guest.conversation, guest.user);
     let leaves = state.is_in;
     let answer = if leaves {
@@ -67,8 +67,9 @@ pub async fn change(stage: &Stage, maker: &Arc<Voice>, guest: &Arc<Guest>, node:
             one(&stage.done.comings_and_goings);
             state.is_in = !leaves;
             state.open = None;
-            // A beginning counts from its question on: its first event may come before its answer.
-            let at = if leaves { ended_at } else { invoked_at };
+            // A beginning counts from its first question on: its events may come before its answer, also those of an attempt whose
+            // answer was lost.
+            let at = if leaves { ended_at } else { first_asked_at };
             maker.notes().history.access.push(AccessChange {
                 at,
                 user,
@@ -76,7 +77,7 @@ pub async fn change(stage: &Stage, maker: &Arc<Voice>, guest: &Arc<Guest>, node:
                 ended: leaves,
             });
         }
-        Outcome::Unknown => state.open = Some(command),
+        Outcome::Unknown => state.open = Some((command, first_asked_at)),
         _refused => {}
     }
     let kind = if leaves {
