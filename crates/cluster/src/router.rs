@@ -131,11 +131,7 @@ impl Router {
         loop {
             let remaining = until.saturating_duration_since(Instant::now());
             if remaining.is_zero() {
-                return Err(if open {
-                    SubmitError::UnknownOutcome
-                } else {
-                    refused
-                });
+                return Err(without_answer(open, refused));
             }
             // What changes from here on is looked at again.
             changes.borrow_and_update();
@@ -176,11 +172,7 @@ impl Router {
                         refused = SubmitError::Unavailable { retry_after_ms };
                         pause = as_told(retry_after_ms);
                         if pause >= until.saturating_duration_since(Instant::now()) {
-                            return Err(if open {
-                                SubmitError::UnknownOutcome
-                            } else {
-                                refused
-                            });
+                            return Err(without_answer(open, refused));
                         }
                         waiting_helps = self.lease.is_undoubted();
                     }
@@ -212,11 +204,10 @@ impl Router {
                     ) => return Ok(reply),
                     Attempt::NobodyThere => self.view.doubt(partition, owner, epoch),
                     Attempt::NoBus => {
-                        // An open command has nothing to lose by waiting, and every other one as long as it may be a blink.
+                        // Only for a blink, but an open command has nothing to lose by waiting.
                         let blink = BUS_BLINK.saturating_sub(self.bus.silent_for());
-                        waiting_helps = !blink.is_zero();
+                        (waiting_helps, bus_is_away) = (!blink.is_zero(), true);
                         pause = if open { deadline } else { blink };
-                        bus_is_away = true;
                     }
                 }
             } else {
@@ -226,17 +217,29 @@ impl Router {
                 return Err(refused);
             }
             let pause = pause.min(until.saturating_duration_since(Instant::now()));
-            let known = self.view.owner(partition);
-            let news = self.changes_from(partition, known, &mut changes);
-            let back = self.bus_is_back(bus_is_away);
-            // An elapsed pause, another owner and the bus all mean: look again.
-            let either = async {
-                tokio::select! {
-                    () = news => {}
-                    () = back => {}
-                }
-            };
-            drop(timeout(pause, either).await);
+            let news = self.worth_another_attempt(partition, bus_is_away, &mut changes);
+            // An elapsed pause means the same: look again.
+            drop(timeout(pause, news).await);
+        }
+    }
+
+    /// Returns when another owner is known, or when a bus that was away may be back: that never at once, as it may count as up although nothing
+    /// can be sent.
+    async fn worth_another_attempt(
+        &self,
+        partition: PartitionId,
+        bus_is_away: bool,
+        changes: &mut watch::Receiver<u64>,
+    ) {
+        let known = self.view.owner(partition);
+        let mut status = self.bus.status();
+        let back = async {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            status.wait_for(|now| *now == BusStatus::Up).await.is_ok()
+        };
+        tokio::select! {
+            () = self.changes_from(partition, known, changes) => {}
+            true = back, if bus_is_away => {}
         }
     }
 
@@ -285,18 +288,6 @@ impl Router {
         }
     }
 
-    /// Returns when the bus is worth another attempt, if it was `away`: never at once, as it may count as up although nothing can be sent.
-    async fn bus_is_back(&self, away: bool) {
-        let mut status = self.bus.status();
-        if away {
-            tokio::time::sleep(LOOK_AGAIN).await;
-            if status.wait_for(|now| *now == BusStatus::Up).await.is_ok() {
-                return;
-            }
-        }
-        std::future::pending().await
-    }
-
     /// Returns when somebody is known to own the partition who is not `known`. While an attempt is under way: whoever was asked will not say
     /// anything definite any more.
     async fn changes_from(
@@ -315,6 +306,15 @@ impl Router {
                 return std::future::pending().await;
             }
         }
+    }
+}
+
+/// What a command ends with that has no definite answer: whether an attempt is `open` decides, and then how the last one was refused.
+fn without_answer(open: bool, refused: SubmitError) -> SubmitError {
+    if open {
+        SubmitError::UnknownOutcome
+    } else {
+        refused
     }
 }
 

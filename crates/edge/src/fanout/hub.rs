@@ -301,14 +301,12 @@ impl Hub {
         if self.jobs.is_mending(partition) {
             return self.keep_late(partition, conversation, members);
         }
-        match members {
-            Some((members, as_of)) => self.members_loaded(conversation, members, as_of),
+        let Some((members, as_of)) = members else {
             // Nobody can be told who receives what waits: it is unreadable with the conversation.
-            None => {
-                self.rooms.forget(conversation);
-                self.pass_over(conversation);
-            }
-        }
+            self.rooms.forget(conversation);
+            return self.pass_over(conversation);
+        };
+        self.members_loaded(conversation, members, as_of);
     }
 
     fn next_due(&self) -> Option<Instant> {
