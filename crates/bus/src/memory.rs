@@ -294,11 +294,12 @@ impl Bus for MemoryBus {
             };
             return Err(RequestError::NotSent(error.to_string()));
         }
+        // Before anything is sent, so that no loss after that is missed.
+        let mut losses = self.line.losses.subscribe();
         if !self.is_up() {
             return Err(RequestError::NotSent("taken down".to_owned()));
         }
         let (answer, answered) = oneshot::channel();
-        let mut losses = self.line.losses.subscribe();
         // Held here until the deadline: a request that everybody throws away is answered by nobody, not refused.
         let slot = Arc::new(Mutex::new(Some(answer)));
         let heard = self.shared.state.lock().send(Message {

@@ -33,8 +33,8 @@ pub trait Bus: Send + Sync + 'static {
         capacity: usize,
     ) -> Result<Subscription, SubscribeError>;
 
-    /// Sends and waits for one answer; not beyond the moment in which this end's connection is known to be lost, as what was on its way
-    /// over it is lost, too.
+    /// Sends and waits for one answer; not beyond the moment in which this end's connection is known to be lost. Whatever was on its way
+    /// then may be lost or may still arrive, over the next connection and so just before a repetition: its outcome is open.
     async fn request(
         &self,
         subject: Subject,

@@ -18,9 +18,10 @@ pub const REPUBLISH_EVENTS_MAX: u64 = 2_048;
 
 /// The range (after, to] that is to be told again; `None` when nothing is. A watermark beyond the head is of a lineage that was lost.
 ///
-/// Without a watermark nothing is: its owners so far wrote none, so they were of the release before watermarks (or lived for less than
-/// two seconds). Edges of that release take a newer owner's word of what they have delivered for a lost lineage, and end all their
-/// sockets; during an upgrade that was once for every partition that changed hands.
+/// Without a watermark nothing is: its owners so far wrote none, so they were of the release before watermarks, or the partition had its
+/// first event less than two seconds before (that nothing was told is never written). Edges of that release take a newer owner's word of
+/// what they have delivered for a lost lineage, and end all their sockets; during an upgrade that was once for every partition that
+/// changed hands.
 pub fn unpublished(published: Option<Offset>, head: Offset) -> Option<(Offset, Offset)> {
     let newest = Offset::new(head.get().saturating_sub(REPUBLISH_EVENTS_MAX));
     let after = published?.max(newest);

@@ -77,9 +77,9 @@ impl Fault for KillBus {
     fn judge(&self, measured: &Measured, verdict: &mut Verdict) {
         verdict.at_most("write gap, ms", measured.writes.others.max_ms, GAP_MS);
         verdict.remark(
-            "the matrix asks for 0 s; a command on its way is asked for again at once when the connection of its asker is lost; when only that of \
-             its owner is, the asker sees nothing, and asks again when the router gives the attempt up after 3 s (what its owner may still store \
-             it in), so the limit is that of P7",
+            "the matrix asks for 0 s; a command on its way is asked for again as soon as the bus is back when the connection of its asker is lost; \
+             when only that of its owner is, an answer made meanwhile is kept until the line is back, but what was in the dead connection is \
+             missed only when the router gives the attempt up after 3 s (what its owner may still store it in), so the limit is that of P7",
         );
         verdict.remark(format!(
             "half of the writes waited {:.0} ms, 99 of 100 at most {:.0} ms",
