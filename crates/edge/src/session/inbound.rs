@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hubbub_cluster::SubmitError;
-use hubbub_domain::conversation::{Command as Request, Intent};
+use hubbub_domain::conversation::{Command as Request, Intent, Operation};
 use hubbub_domain::ids::{CommandId, ConversationId, UserId};
 use hubbub_domain::position::MessageNo;
 use hubbub_projections::port::PAGE_ITEMS_MAX;
@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use crate::error::Refusal;
 use crate::fanout::Command;
+use crate::http::call::may;
 use crate::objects;
 use crate::session::Session;
 use crate::state::Shared;
@@ -347,6 +348,9 @@ async fn page(
     anchor: Anchor,
     limit: usize,
 ) -> Result<PageFrame, Refusal> {
+    let access = shared.read_models.access(conversation, user).await?;
+    // Who may see that a public room is there may not read it for that.
+    may(&access.ok_or_else(Refusal::not_found)?, Operation::Read)?;
     let found = shared
         .read_models
         .history(conversation, user, anchor, limit)

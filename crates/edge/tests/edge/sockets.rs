@@ -241,6 +241,33 @@ async fn a_stranger_is_told_the_same_as_about_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_only_sees_a_public_room_reads_nothing_in_it_over_a_socket_either() {
+    let rig = Rig::start().await;
+    let (ada, eve) = (rig.person("ada").await, rig.person("eve").await);
+    let room = json!({"kind": "room", "title": "garden", "visibility": "public"});
+    let made = rig.api(&ada, "POST", "/conversations", Some(room)).await;
+    let room: uuid::Uuid = made.json()["id"].as_str().unwrap().parse().unwrap();
+    rig.send(&ada, room, "among us").await;
+    let messages = format!("/conversations/{room}/messages");
+    let asked = rig.api(&eve, "GET", &messages, None).await;
+    assert_eq!(asked.status, 403, "{asked:?}");
+    let mut socket = rig.socket(&eve).await;
+    socket.one("live").await;
+    socket
+        .say(&json!({"t": "history", "id": fresh_uuid(), "conversation_id": room}))
+        .await;
+    let answer = socket.hear().await.unwrap();
+    assert_eq!(
+        (&answer["t"], &answer["code"], &answer["detail"]),
+        (
+            &json!("error"),
+            &asked.json()["code"],
+            &asked.json()["detail"]
+        )
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_member_hears_added_first_and_a_removed_one_nothing_more() {
     for inline in [true, false] {
         let rig = Rig::with(2, EdgeLimits::default(), None).await;
