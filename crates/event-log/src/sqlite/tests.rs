@@ -44,6 +44,20 @@ async fn a_second_process_is_told_that_the_directory_is_in_use() {
 }
 
 #[tokio::test]
+async fn a_closed_log_gives_its_directory_free_although_a_forked_process_has_the_lock_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let lock = open::lock(dir.path()).expect("free");
+    // What a fork has until it becomes another program: the same open file under a descriptor of its own.
+    let inherited = lock.try_clone().expect("cloned");
+    let path = SqliteLog::log_path(dir.path());
+    let (connection, _readers) = open::connect(&path).await.expect("connects");
+    let writer = Writer::start(connection, path, lock);
+    writer.close().await;
+    open::lock(dir.path()).expect("is free again");
+    drop(inherited);
+}
+
+#[tokio::test]
 async fn everything_is_there_after_a_restart_and_epochs_go_on() {
     let (log, dir) = fresh().await.expect("opens");
     let epoch = claim_all(&log, incarnation(1)).await;

@@ -145,6 +145,10 @@ impl Task {
         {
             tracing::warn!(%error, "the log file did not close cleanly; it recovers at the next start");
         }
+        // Closing the file is not enough: a process that was forked a moment ago has it, too, until it becomes another program.
+        if let Err(error) = lock.unlock() {
+            tracing::warn!(%error, "the data directory was not given free; it is when this process ends");
+        }
         drop((appends, changes, lock));
         if let Some(reply) = closed {
             let _nobody_waits = reply.send(Ok(())).is_err();
